@@ -74,6 +74,35 @@ CREATE EVENT TRIGGER guard ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECU
     }
 }
 
+/// A trigger waits for the rows of all tables, since its function may read any: the graph must not list them for each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_graph_grows_with_the_number_of_tables_and_not_its_square() {
+    let Some(server) = server(15) else { return };
+    let tables = "CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+        DO $$ BEGIN FOR n IN 1..60 LOOP
+          EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY)', n);
+          EXECUTE format('INSERT INTO t%s VALUES (1)', n);
+          EXECUTE format('CREATE TRIGGER noted BEFORE INSERT ON t%s FOR EACH ROW EXECUTE FUNCTION noted()', n);
+        END LOOP; END $$";
+    let (from, to) = (database(&server, "a", tables).await, database(&server, "b", "").await);
+    let source = Source::open(&from, &SourceOptions::default()).await.unwrap();
+    let target = Target::open(&to, &TargetOptions::default()).await.unwrap();
+    let plan = target.plan(source.catalog()).await.unwrap();
+    let slices = source.slices();
+    let load = |slice: &pgmove::TableSlice| Load { table: slice.table.clone(), bytes: slice.estimated_bytes };
+    let loads: Vec<Load> = slices.iter().map(load).collect();
+    let graph = target.graph(&plan, source.catalog(), &loads, true);
+    let needs = |node: &pgmove::Node| node.needs.len();
+    let edges: usize = graph.nodes.iter().map(needs).sum();
+    assert!(loads.len() == 60 && edges < 60 * 8, "{edges}");
+    // Each trigger still waits for all rows.
+    let triggers = graph.nodes.iter().filter(|node| node.work.to_string().starts_with("trigger "));
+    let waits = |node: &pgmove::Node| node.needs.iter().any(|at| graph.nodes.get(*at).is_some_and(|n| needs(n) == 60));
+    assert_eq!(triggers.filter(|node| waits(node)).count(), 60);
+    source.finish().await.unwrap();
+    copy(&from, &to, &SourceOptions::default()).await.unwrap();
+}
+
 const ROWS: usize = 400_000;
 
 fn rows(bad: Option<usize>) -> Vec<Result<Bytes, std::io::Error>> {

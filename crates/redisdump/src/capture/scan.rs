@@ -210,7 +210,7 @@ impl Scan {
         }
         let expires = keyspace(&mut self.connection)
             .await?
-            .and_then(|keyspace| keyspace.get(&self.db).map(|entry| entry.expires));
+            .and_then(|keyspace| keyspace.get(&self.db)?.expires);
         if least - told_names <= expires.unwrap_or(0) {
             return Ok(());
         }

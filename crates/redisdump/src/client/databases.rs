@@ -23,7 +23,8 @@ const OPERATION: &str = "asking for its databases (SELECT, DBSIZE, SCAN)";
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct KeyspaceEntry {
     pub(crate) keys: u64,
-    pub(crate) expires: u64,
+    /// Number of keys with an expiry, if the server tells.
+    pub(crate) expires: Option<u64>,
 }
 
 /// `INFO keyspace`; `None` if the reply does not have the server's format.
@@ -40,7 +41,7 @@ pub(crate) async fn keyspace(
         let db = name.strip_prefix("db")?.parse().ok()?;
         let value: String = databases.get(name)?;
         let number = |name: &str| value.split(',').find_map(|pair| pair.strip_prefix(name)?.parse().ok());
-        Some((db, KeyspaceEntry { keys: number("keys=")?, expires: number("expires=").unwrap_or(0) }))
+        Some((db, KeyspaceEntry { keys: number("keys=")?, expires: number("expires=") }))
     });
     Ok(Some(databases.collect()))
 }

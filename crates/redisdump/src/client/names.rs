@@ -1,7 +1,7 @@
 //! Names of keys: iterated by SCAN, and remembered by hash, so that a million names take tens of megabytes.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher, RandomState};
 
 use redis::{cmd, from_redis_value};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
@@ -9,9 +9,9 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 use crate::Error;
 use crate::client::connection::Connection;
 
-/// A bounded set of names, each with its database.
+/// A bounded set of names, each with its database, and a mark.
 pub(crate) struct Names {
-    hashes: HashSet<u128, BuildHasherDefault<Hashed>>,
+    hashes: HashSet<Entry, BuildHasherDefault<Hashed>>,
     most: u64,
     /// A random seed, so that nobody can craft collisions.
     seed: u64,
@@ -25,16 +25,36 @@ impl Names {
 
     /// Adds a name if there is room; false if it was already present.
     pub(crate) fn add(&mut self, db: u64, name: &[u8]) -> bool {
-        let hash = self.hash(db, name);
-        if self.hashes.len() as u64 >= self.most && !self.hashes.contains(&hash) {
+        self.insert(self.entry(db, name))
+    }
+
+    /// The same with a mark.
+    pub(crate) fn add_marked(&mut self, db: u64, name: &[u8]) -> bool {
+        self.insert(Entry(self.entry(db, name).0 | MARK))
+    }
+
+    fn insert(&mut self, entry: Entry) -> bool {
+        if self.hashes.len() as u64 >= self.most && !self.hashes.contains(&entry) {
             self.full = true;
             return true;
         }
-        self.hashes.insert(hash)
+        self.hashes.insert(entry)
     }
 
     pub(crate) fn holds(&self, db: u64, name: &[u8]) -> bool {
-        self.hashes.contains(&self.hash(db, name))
+        self.hashes.contains(&self.entry(db, name))
+    }
+
+    /// Removes the mark of a name.
+    pub(crate) fn unmark(&mut self, db: u64, name: &[u8]) {
+        if self.is_marked(db, name) {
+            self.hashes.replace(self.entry(db, name));
+        }
+    }
+
+    /// Whether a name was added with a mark.
+    pub(crate) fn is_marked(&self, db: u64, name: &[u8]) -> bool {
+        self.hashes.get(&self.entry(db, name)).is_some_and(|entry| entry.0 & MARK != 0)
     }
 
     /// True when there were more names than fit.
@@ -47,8 +67,26 @@ impl Names {
         self.full = false;
     }
 
-    fn hash(&self, db: u64, name: &[u8]) -> u128 {
-        xxh3_128_with_seed(name, self.seed.wrapping_add(db))
+    fn entry(&self, db: u64, name: &[u8]) -> Entry {
+        Entry(xxh3_128_with_seed(name, self.seed.wrapping_add(db)) & !MARK)
+    }
+}
+
+/// The hash of a name, and its mark, which takes no space of its own and does not count in comparisons.
+#[derive(Clone, Copy, Eq)]
+struct Entry(u128);
+
+const MARK: u128 = 1;
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Entry) -> bool {
+        self.0 | MARK == other.0 | MARK
+    }
+}
+
+impl Hash for Entry {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hasher.write_u128(self.0 | MARK);
     }
 }
 
@@ -148,5 +186,16 @@ mod tests {
         assert!(!names.is_full() && names.holds(1, b"a") && !names.holds(1, b"b"));
         // When full, an unknown name counts as new, and remembered names stay.
         assert!(names.add(0, b"b") && names.is_full() && !names.add(0, b"a"));
+    }
+
+    #[test]
+    fn a_marked_name_is_still_the_same_name() {
+        let mut names = Names::new(2);
+        assert!(names.add_marked(0, b"a") && names.add(0, b"b"));
+        assert!(names.holds(0, b"a") && !names.add(0, b"a") && !names.is_full());
+        assert!(names.is_marked(0, b"a") && !names.is_marked(0, b"b") && !names.is_marked(1, b"a"));
+        names.unmark(0, b"a");
+        names.unmark(1, b"a");
+        assert!(names.holds(0, b"a") && !names.is_marked(0, b"a") && !names.holds(1, b"a"));
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod canonical;
 pub mod digest;
 pub(crate) mod digest_log;
+pub(crate) mod expiry_count;
 pub(crate) mod field_ttl;
 pub(crate) mod outcome;
 pub(crate) mod prove;

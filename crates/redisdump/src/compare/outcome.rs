@@ -66,9 +66,13 @@ pub(crate) fn diff(left: Option<&Live>, right: Option<&Live>, now: i64) -> KeyOu
             KeyOutcome::Equal { expired }
         };
     }
+    KeyOutcome::Different(DifferenceKind::Expiry, expiries(left.expiry, right.expiry))
+}
+
+/// The expiries of both sides, in words.
+fn expiries(left: Option<i64>, right: Option<i64>) -> String {
     let word = |expiry: Option<i64>| expiry.map_or_else(|| "never".to_owned(), |at| format!("at {at} ms"));
-    let details = format!("({} against {})", word(left.expiry), word(right.expiry));
-    KeyOutcome::Different(DifferenceKind::Expiry, details)
+    format!("({} against {})", word(left), word(right))
 }
 
 /// How many more fields one side has, if two hashes are equal except for expired fields.
@@ -157,6 +161,13 @@ impl Findings {
                 }
             }
         }
+    }
+
+    /// A key that was noted as equal, and has an expiry on the right side only.
+    pub(crate) fn expires_unexpectedly(&mut self, db: u64, key: &[u8], at: i64) {
+        self.keys -= 1;
+        self.equal -= 1;
+        self.note(db, key, KeyOutcome::Different(DifferenceKind::Expiry, expiries(None, Some(at))));
     }
 
     /// A key that the right side does not support and does not have.

@@ -8,9 +8,10 @@ use futures::{Stream, StreamExt as _};
 use crate::client::connection::Connection;
 use crate::client::identity::identify;
 use crate::client::names::{Names, Scan};
-use crate::compare::canonical::{KeyReader, Live};
+use crate::compare::canonical::{Hint, KeyReader, Live};
 use crate::compare::digest::Digester;
 use crate::compare::digest_log::{DigestLog, Record};
+use crate::compare::expiry_count::ExpiryCount;
 use crate::compare::field_ttl::{Fields, LISTED, Watch};
 use crate::compare::outcome::{Findings, KeyOutcome, Sides, diff};
 use crate::compare::reach::Reach;
@@ -116,6 +117,7 @@ async fn begin<'a>(
         matched: Matched::default(),
         // If others are allowed, their names do not matter.
         names: Names::new(if settings.others_allowed { 0 } else { settings.remembered_keys }),
+        counts_expiries: ExpiryCount::is_possible(&key_reader, settings),
         with_metadata: 0,
     };
     let server_side = ServerSide {
@@ -124,6 +126,7 @@ async fn begin<'a>(
         others_allowed: settings.others_allowed,
         reach: Reach::of(options, &server).await?,
         present: BTreeMap::new(),
+        expiries: ExpiryCount::default(),
         left_out: &settings.left_out,
     };
     Ok((server, server_side, expected))
@@ -138,6 +141,8 @@ async fn end(
     settings: &CompareOptions,
 ) -> Result<Comparison, Error> {
     if !settings.others_allowed {
+        let ServerSide { key_reader, findings, expiries, .. } = &mut server_side;
+        expiries.verify(key_reader, &mut expected.names, findings).await?;
         server_side.find_others(&server, &expected.names, settings).await?;
     }
     let ServerSide { mut key_reader, mut findings, reach, .. } = server_side;
@@ -177,6 +182,7 @@ struct ServerSide<'a> {
     reach: Reach,
     /// Keys of each database that existed when they were looked up.
     present: BTreeMap<u64, u64>,
+    expiries: ExpiryCount,
     left_out: &'a UnsupportedValues,
 }
 
@@ -187,21 +193,26 @@ impl ServerSide<'_> {
         expected.listed = 0;
         for batch in keys.chunk_by(|a, b| a.db == b.db).flat_map(|of_db| of_db.chunks(BATCH)) {
             let Some(db) = batch.first().map(|key| key.db) else { continue };
-            self.look_up_of(db, batch).await?;
+            self.look_up_of(db, batch, &mut expected.names).await?;
         }
         expected.digester.set_now(self.key_reader.now());
         Ok(keys.len() as u64)
     }
 
-    async fn look_up_of(&mut self, db: u64, batch: &[ExpectedKey]) -> Result<(), Error> {
+    async fn look_up_of(
+        &mut self,
+        db: u64,
+        batch: &[ExpectedKey],
+        names_of_rdb: &mut Names,
+    ) -> Result<(), Error> {
         if self.reach.is_without(&mut self.key_reader, db, batch.len() as u64).await? {
             return Ok(());
         }
         let served: Vec<&ExpectedKey> = batch.iter().filter(|key| self.reach.serves(&key.name)).collect();
         self.reach.outside((batch.len() - served.len()) as u64);
         let names: Vec<&[u8]> = served.iter().map(|key| key.name.as_slice()).collect();
-        let strings: Vec<bool> = served.iter().map(|key| key.string).collect();
-        let found = self.key_reader.look_up_likely(&names, &strings).await?;
+        let hints: Vec<Hint> = served.iter().map(|key| key.hint).collect();
+        let found = self.key_reader.look_up_hinted(&names, &hints).await?;
         for (expected, mut found) in served.into_iter().zip(found) {
             *self.present.entry(db).or_default() += u64::from(found.is_some());
             // Keys that are queried together share the space for expiring fields.
@@ -209,12 +220,17 @@ impl ServerSide<'_> {
                 found =
                     self.key_reader.look_up(&[expected.name.as_slice()]).await?.into_iter().flatten().next();
             }
+            let expiry = found.as_ref().and_then(|live| live.expiry);
+            self.expiries.note(db, expiry, expected.hint.permanent);
             let now = self.key_reader.now();
             let mut outcome = diff(Some(&expected.live), found.as_ref(), now);
             // It may have expired before it was sent: then the existing key of that name is the server's own.
             let gone = self.others_allowed && expected.live.expiry.is_some_and(|at| at <= now);
             if gone && matches!(outcome, KeyOutcome::Different(..)) {
                 outcome = KeyOutcome::Expired;
+            }
+            if expected.hint.permanent && !matches!(outcome, KeyOutcome::Equal { .. }) {
+                names_of_rdb.unmark(db, &expected.name);
             }
             let missing = matches!(outcome, KeyOutcome::Different(DifferenceKind::MissingRight, _));
             if missing && self.left_out.left_out(db, &expected.name) {
@@ -278,8 +294,7 @@ struct ExpectedKey {
     db: u64,
     name: Vec<u8>,
     live: Live,
-    /// A string without metadata of modules.
-    string: bool,
+    hint: Hint,
 }
 
 /// Collects the keys of a part of an RDB.
@@ -297,7 +312,10 @@ struct Expected<'a> {
     /// When the RDB was written, if it says so.
     moment: i64,
     matched: Matched,
+    /// Those whose expiry is not queried are marked.
     names: Names,
+    /// Whether keys without an expiry are counted in place of a query for each.
+    counts_expiries: bool,
     with_metadata: u64,
 }
 
@@ -319,11 +337,19 @@ impl Expected<'_> {
             true => (choice.database(db), name),
             false => (choice.database(db), choice.name(&name).into_owned()),
         };
-        self.names.add(db, &name);
+        let permanent = self.counts_expiries && live.expiry.is_none();
+        match permanent {
+            true => self.names.add_marked(db, &name),
+            false => self.names.add(db, &name),
+        };
         self.with_metadata += u64::from(metadata);
         self.listed += live.fields.as_ref().map_or(0, Fields::listed);
-        let string = live.digest.kind == Kind::String && !metadata;
-        self.keys.push(ExpectedKey { db, name, live, string });
+        let hint = Hint {
+            string: live.digest.kind == Kind::String && !metadata,
+            // Only the expiry of a key that is remembered can be queried later.
+            permanent: permanent && !self.names.is_full(),
+        };
+        self.keys.push(ExpectedKey { db, name, live, hint });
     }
 }
 impl Forward for Expected<'_> {

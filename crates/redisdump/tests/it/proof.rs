@@ -196,6 +196,51 @@ async fn keys_beside_the_snapshot_are_named() {
     assert!(prove(stream(&rdb), &options(&target), &others, &|_| ()).await.unwrap().equal());
 }
 
+/// A key that should have no expiry is not asked for one while the server's count says that no other key has one; the
+/// count must not hide it behind a key that has lost its own, that expires meanwhile, or that should not be there.
+async fn an_unexpected_expiry_is_found(version: &str) {
+    let (Some(source), Some(target)) = (server(version), server(version)) else { return };
+    let mut client = Client::new(&source);
+    for key in ["a", "b", "c"] {
+        client.ask(&format!("SET {key} x"));
+        client.ask(&format!("SET {key}:expires x EX 9000"));
+    }
+    client.ask("RPUSH list x");
+    client.ask("SELECT 5");
+    client.ask("SADD set x");
+    client.ask("SET later x PX 3000");
+    let (rdb, _) = captured(&source).await;
+    restored(&rdb, &target).await;
+    assert!(proof(&rdb, &target).await.equal());
+    let expiry = DifferenceKind::Expiry;
+    let mut other = Client::new(&target);
+    other.ask("EXPIRE b 5000");
+    let found = proof(&rdb, &target).await;
+    assert_eq!((kinds(&found), found.keys, found.equal_keys), (vec![("b", expiry)], 9, 8), "{version}: {found}");
+    // As many as before.
+    other.ask("PERSIST c:expires");
+    other.ask("EXPIRE list 5000");
+    other.ask("PERSIST b");
+    let found = proof(&rdb, &target).await;
+    assert_eq!(kinds(&found), [("c:expires", expiry), ("list", expiry)], "{version}: {found}");
+    other.ask("EXPIRE c:expires 9000");
+    other.ask("PERSIST list");
+    // In another database, behind one that expires.
+    other.ask("SELECT 5");
+    other.ask("EXPIRE set 5000");
+    tokio::time::sleep(Duration::from_millis(3100)).await;
+    let found = proof(&rdb, &target).await;
+    let kinds = kinds(&found);
+    assert!(kinds.contains(&("set", expiry)) && kinds.len() == 2, "{version}: {found}");
+}
+
+#[tokio::test]
+async fn an_expiry_that_only_the_target_has_is_a_difference() {
+    for version in ["6.2", "7.0", "8.2"] {
+        an_unexpected_expiry_is_found(version).await;
+    }
+}
+
 /// Omitted unsupported keys are distinguished from missing ones.
 async fn left_out(from: &str, to: &str, keys: u64) {
     let (Some(source), Some(target)) = (server(from), server(to)) else { return };

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use redis::{Value, cmd};
 use tokio::time::Instant;
 
-use super::{Live, NodeKeyReader};
+use super::{Hint, Live, NodeKeyReader};
 use crate::client::connection::Connection;
 use crate::client::databases::is_missing;
 use crate::client::identity::{functions, identify};
@@ -179,18 +179,18 @@ impl KeyReader {
 
     /// Reads these keys; `None` for a key that does not exist.
     pub(crate) async fn look_up(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<Live>>, Error> {
-        self.look_up_likely(keys, &[]).await
+        self.look_up_hinted(keys, &[]).await
     }
 
-    /// The same, where it is known which of them should be strings.
-    pub(crate) async fn look_up_likely(
+    /// The same with a hint for each key. A cluster is read without them.
+    pub(crate) async fn look_up_hinted(
         &mut self,
         keys: &[&[u8]],
-        strings: &[bool],
+        hints: &[Hint],
     ) -> Result<Vec<Option<Live>>, Error> {
         if self.topology.is_none() {
             return match self.nodes.first_mut() {
-                Some(node) => node.look_up(keys, strings).await,
+                Some(node) => node.look_up(keys, hints).await,
                 None => Ok(Vec::new()),
             };
         }
@@ -286,6 +286,19 @@ impl KeyReader {
             operation: format!("reading key {}", shown(key)),
             message: format!("CLUSTERDOWN slot {slot} belongs to no master"),
         })
+    }
+
+    /// Whether hints are used: not in a cluster.
+    pub(crate) fn takes_hints(&self) -> bool {
+        self.topology.is_none()
+    }
+
+    /// The expiries of these keys of a single server ([`NodeKeyReader::expiries`]).
+    pub(crate) async fn expiries(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<i64>>, Error> {
+        match self.nodes.first_mut() {
+            Some(node) => node.expiries(keys).await,
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Those of these keys that do not exist.

@@ -48,8 +48,24 @@ const METADATA_SINCE: u16 = 13;
 const MAX_ATTEMPTS: usize = 100;
 const OPERATION: &str = "reading keys (DUMP)";
 
-/// A key to be asked for, and its value if it is known already.
-type QueriedKey<'a> = (&'a [u8], Option<CanonicalDigest>);
+/// What is expected of a key, which saves queries.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Hint {
+    /// It is likely to be a string. If it is not, only time is lost.
+    pub(crate) string: bool,
+    /// It is taken to have no expiry, which the caller verifies by other means.
+    pub(crate) permanent: bool,
+}
+
+/// A key to be queried.
+#[derive(Clone, Copy)]
+struct QueriedKey<'a> {
+    key: &'a [u8],
+    /// Its value, if it is known already.
+    value: Option<CanonicalDigest>,
+    /// Whether its expiry is queried.
+    expiry: bool,
+}
 
 /// A connection that reads keys, without marking them as used if the server supports that.
 pub(crate) struct NodeKeyReader {
@@ -168,18 +184,39 @@ impl NodeKeyReader {
         self.asking = asking;
     }
 
-    /// Reads these keys; `None` for a key that does not exist. `strings` tells which are likely to be strings, or
-    /// nothing; a wrong guess costs time only.
+    /// Reads these keys; `None` for a key that does not exist. `hints` has one for each key, or is empty.
     pub(crate) async fn look_up(
         &mut self,
         keys: &[&[u8]],
-        strings: &[bool],
+        hints: &[Hint],
     ) -> Result<Vec<Option<Live>>, Error> {
-        let values = self.strings(keys, strings).await?;
-        let asked: Vec<QueriedKey<'_>> = keys.iter().copied().zip(values).collect();
-        let mut found = Vec::with_capacity(keys.len());
+        let values = self.strings(keys, hints).await?;
+        let permanent = |at: usize| hints.get(at).is_some_and(|hint| hint.permanent);
+        let queried: Vec<QueriedKey<'_>> = keys
+            .iter()
+            .zip(values)
+            .enumerate()
+            .map(|(at, (key, value))| QueriedKey { key, value, expiry: !permanent(at) })
+            .collect();
+        self.query(&queried).await
+    }
+
+    /// The expiries of these keys, in milliseconds since the epoch; `None` for a key without one, or that does not
+    /// exist.
+    pub(crate) async fn expiries(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<i64>>, Error> {
+        // With any value as known, none is read.
+        self.digester.begin(Kind::String);
+        let value = Some(self.digester.digest());
+        let queried: Vec<QueriedKey<'_>> =
+            keys.iter().map(|key| QueriedKey { key, value, expiry: true }).collect();
+        let found = self.query(&queried).await?;
+        Ok(found.into_iter().map(|live| live?.expiry).collect())
+    }
+
+    async fn query(&mut self, queried: &[QueriedKey<'_>]) -> Result<Vec<Option<Live>>, Error> {
+        let mut found = Vec::with_capacity(queried.len());
         let mut room = LISTED;
-        let mut flight = Batches::of(&asked);
+        let mut flight = Batches::of(queried);
         loop {
             let mut out = Vec::new();
             while let Some(batch) = flight.depart(&self.windows.1) {
@@ -188,7 +225,7 @@ impl NodeKeyReader {
             let Some(batch) = flight.arrive() else { break };
             self.exchange(&out, batch, &mut room, &mut found).await?;
         }
-        for (key, live) in keys.iter().zip(&mut found) {
+        for (QueriedKey { key, .. }, live) in queried.iter().zip(&mut found) {
             if live.as_ref().is_some_and(|live| live.slack > 0) {
                 self.pin(key, live).await?;
             }
@@ -200,14 +237,14 @@ impl NodeKeyReader {
     async fn strings(
         &mut self,
         keys: &[&[u8]],
-        likely: &[bool],
+        hints: &[Hint],
     ) -> Result<Vec<Option<CanonicalDigest>>, Error> {
         let mut values = vec![None; keys.len()];
         let asked: Vec<(usize, &[u8])> = keys
             .iter()
             .copied()
             .enumerate()
-            .filter(|(at, _)| self.bundled && likely.get(*at).copied().unwrap_or(self.plain))
+            .filter(|(at, _)| self.bundled && hints.get(*at).map_or(self.plain, |hint| hint.string))
             .collect();
         let mut flight = Batches::of(&asked);
         loop {
@@ -230,17 +267,17 @@ impl NodeKeyReader {
         }
     }
 
-    /// Writes the queries about some keys: the values that are not known yet, all expiries, and the clock.
+    /// Writes the queries about some keys: values, expiries, and the clock.
     fn write(&self, out: &mut Vec<u8>, batch: &[QueriedKey<'_>]) {
-        for (key, value) in batch {
-            if !self.exact {
+        for QueriedKey { key, value, expiry } in batch {
+            if *expiry && !self.exact {
                 time_left(out, key, self.asking);
             }
             if value.is_none() {
                 self.announce(out);
                 command(out, &[b"DUMP", key]);
             }
-            if self.exact {
+            if *expiry && self.exact {
                 self.announce(out);
                 command(out, &[b"PEXPIRETIME", key]);
             }
@@ -263,8 +300,12 @@ impl NodeKeyReader {
         }
         let (mut bytes, mut metadata) = (0_u64, 0);
         let answers = async {
-            for (key, known) in batch {
-                let ttl = if self.exact { None } else { Some(left(reader, key, self.asking).await?) };
+            for QueriedKey { key, value: known, expiry: asked } in batch {
+                let ttl = match (asked, self.exact) {
+                    (false, _) => Some((-1, 0)),
+                    (true, true) => None,
+                    (true, false) => Some(left(reader, key, self.asking).await?),
+                };
                 let value = match known {
                     Some(digest) => Some((*digest, None)),
                     None => {
