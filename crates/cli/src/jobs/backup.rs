@@ -10,6 +10,7 @@ use repository::{PartHeader, Repository, SnapshotStart, SnapshotWriter, SourceRe
 use crate::config::Kind;
 use crate::endpoint::{Connection, Endpoint, Globals};
 use crate::failure::Failure;
+use crate::jobs::json_pieces::json_pieces;
 use crate::jobs::postgres::databases;
 use crate::jobs::postgres::source::{ReadOptions, digest_views, open_source, sum_by_table};
 use crate::jobs::record::{
@@ -188,9 +189,8 @@ async fn postgres(
         progress.warn(warning);
     }
 
-    let catalog = serde_json::to_vec(source.catalog())?;
     let header = PartHeader::new(format!("{name}/catalog.json"), PART_CATALOG);
-    let mut parts = vec![writer.write_part(header, once(catalog)).await?];
+    let mut parts = vec![writer.write_part(header, json_pieces(source.shared_catalog())).await?];
     parts.extend(postgres::scripts::write(name, source.catalog(), writer).await?);
     parts.extend(postgres::statistics::store(name, &source, writer).await?);
 

@@ -122,7 +122,7 @@ async fn postgres(
         true => rows.proofs(&plan, !target.failures().is_empty())?,
         false => Vec::new(),
     };
-    let catalog = source.catalog().clone();
+    let catalog = source.shared_catalog();
     let held = match settings.proof && settings.postgres.sections.data {
         true => digest_views(&source, settings.jobs).await?,
         false => Vec::new(),
@@ -136,6 +136,7 @@ async fn postgres(
         false => None,
     };
     let views = postgres::load::prove_views(&target, &plan, &catalog, &held, settings).await?;
+    plan.forget_script();
     let schema = postgres::load::prove_schema(&target, &plan, &catalog, settings, progress).await?;
     postgres::load::start_jobs(&target, &plan, tables.as_deref(), schema.as_ref(), progress).await?;
     let verdict = baseline::check_target(migrate.to, progress).await?;

@@ -26,6 +26,7 @@ pub(crate) mod find;
 pub(crate) mod forget;
 pub(crate) mod import;
 pub(crate) mod inspect;
+mod json_pieces;
 pub(crate) mod lineage;
 pub(crate) mod migrate;
 pub(crate) mod nightly;

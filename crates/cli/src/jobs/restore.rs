@@ -240,6 +240,7 @@ async fn postgres(
     };
     let views =
         postgres::load::prove_views(&target, &plan, &catalog, &details.materialized_views, settings).await?;
+    plan.forget_script();
     let schema = postgres::load::prove_schema(&target, &plan, &catalog, settings, progress).await?;
     if settings.run_jobs {
         postgres::load::start_jobs(&target, &plan, tables.as_deref(), schema.as_ref(), progress).await?;

@@ -12,9 +12,8 @@ use crate::catalog::deparsed::{bare, dollar_quoted, until_quote};
 pub(crate) fn settled(sql: impl Into<String>) -> String {
     let sql = sql.into();
     // Most statements contain nothing of it, and a large schema has many.
-    let plain = !sql.contains('"')
-        && !sql.contains("(ARRAY[")
-        && !JOINING.iter().any(|word| sql.contains(word));
+    let plain =
+        !sql.contains('"') && !sql.contains("(ARRAY[") && !JOINING.iter().any(|word| sql.contains(word));
     if plain { sql } else { settled_branches(&settled_casts(&bare(&sql))) }
 }
 

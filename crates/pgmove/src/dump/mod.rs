@@ -80,7 +80,7 @@ pub struct Source {
     held: Arc<SourceLocks>,
     watch: Watch,
     workers: Pool,
-    catalog: Catalog,
+    catalog: Arc<Catalog>,
     slices: Vec<TableSlice>,
     taken_at: DateTime<Utc>,
     state: ServerState,
@@ -137,7 +137,7 @@ impl Source {
             held,
             coordinator,
             values: ValueSettings::of(&catalog.database),
-            catalog,
+            catalog: Arc::new(catalog),
             slices,
             taken_at,
             state,
@@ -155,6 +155,11 @@ impl Source {
     /// The schema, as it was in the snapshot.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    /// The same for use after [`Source::finish`].
+    pub fn shared_catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.catalog)
     }
 
     /// Objects of the database that this version does not support.

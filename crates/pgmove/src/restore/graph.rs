@@ -306,10 +306,12 @@ impl GraphBuilder<'_> {
             });
         }
         let timescale = catalog.timescale.as_ref();
+        let views = self.plan.filled_views();
         for table in &catalog.tables {
             let (oid, name) = (table.meta.oid, table.name());
-            let taken =
-                self.plan.takes(&name) || table.kind == TableKind::Partitioned || self.plan.fills(&name);
+            let taken = self.plan.takes(&name)
+                || table.kind == TableKind::Partitioned
+                || views.contains(&name.to_string());
             if !taken || table.kind == TableKind::Foreign {
                 continue;
             }

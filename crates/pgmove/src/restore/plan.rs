@@ -1,6 +1,6 @@
 //! The plan of a restore as data: statements, tables with how their rows are copied, warnings.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::imported::Imported;
 use super::resume::Resume;
@@ -108,6 +108,11 @@ impl RestorePlan {
         &self.script
     }
 
+    /// Frees the statements, once all of them have run: a large schema has many.
+    pub fn forget_script(&mut self) {
+        self.script.statements = Vec::new();
+    }
+
     /// Warnings.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
@@ -120,10 +125,14 @@ impl RestorePlan {
 
     /// Whether a materialized view is refreshed.
     pub fn fills(&self, view: &QualifiedName) -> bool {
-        let name = view.to_string();
-        let made = self.script.statements.iter();
-        made.filter(|statement| statement.fills_view()).any(|statement| statement.object.name == name)
-            || self.into.as_ref().is_some_and(|into| into.views.contains(view))
+        self.filled_views().contains(&view.to_string())
+    }
+
+    /// The names of the materialized views that are refreshed.
+    pub(crate) fn filled_views(&self) -> HashSet<String> {
+        let made = self.script.statements.iter().filter(|statement| statement.fills_view());
+        let existing = self.into.iter().flat_map(|into| &into.views).map(ToString::to_string);
+        made.map(|statement| statement.object.name.clone()).chain(existing).collect()
     }
 
     /// Tables of a higher rank must be filled after all those of a lower one. Nearly always all have rank 0: the

@@ -103,8 +103,7 @@ impl Target {
         let mut here =
             read_back::read_catalog_on_two(&self.context.session, other.session(), &catalog.filter).await?;
         other.give_back();
-        let mut left =
-            tablespaces::mapped(&self.context.session, catalog, &self.context.options).await?;
+        let mut left = tablespaces::mapped(&self.context.session, catalog, &self.context.options).await?;
         // They are started after verification.
         stop_jobs(&mut here);
         if left.timescale.is_some() {

@@ -105,11 +105,8 @@ pub(super) async fn settle(
     let left = objects(&as_made(catalog), version, &wanted)?;
     let mut right = objects(&as_made(&here), version, &found)?;
     assumed.iter().for_each(|object| drop(right.remove(&settled(object))));
-    let exact = objects(
-        &as_made(&here),
-        ours,
-        &RenderOptions { role_map: Default::default(), ..options.clone() },
-    )?;
+    let exact =
+        objects(&as_made(&here), ours, &RenderOptions { role_map: Default::default(), ..options.clone() })?;
 
     let mut resume = Resume::default();
     let mut conflicts = Vec::new();

@@ -91,11 +91,7 @@ impl<'a> Waiting<'a> {
     }
 
     /// The next node that may run beside the running ones. An urgent stream of rows goes first.
-    fn next(
-        &mut self,
-        running: &BTreeSet<usize>,
-        urgent: &Urgent<'_>,
-    ) -> Option<usize> {
+    fn next(&mut self, running: &BTreeSet<usize>, urgent: &Urgent<'_>) -> Option<usize> {
         // Usually nothing is urgent, and the iterator is not read: the list of ready nodes may be long.
         let stream = |ready: &(Reverse<u64>, usize)| match self.nodes.get(ready.1).map(|node| &node.work) {
             Some(Work::Load { stream, .. }) => Some(*stream),

@@ -97,7 +97,9 @@ async fn a_graph_grows_with_the_number_of_tables_and_not_its_square() {
     assert!(loads.len() == 60 && edges < 60 * 8, "{edges}");
     // Each trigger still waits for all rows.
     let triggers = graph.nodes.iter().filter(|node| node.work.to_string().starts_with("trigger "));
-    let waits = |node: &pgmove::Node| node.needs.iter().any(|at| graph.nodes.get(*at).is_some_and(|n| needs(n) == 60));
+    let waits = |node: &pgmove::Node| {
+        node.needs.iter().any(|at| graph.nodes.get(*at).is_some_and(|n| needs(n) == 60))
+    };
     assert_eq!(triggers.filter(|node| waits(node)).count(), 60);
     source.finish().await.unwrap();
     copy(&from, &to, &SourceOptions::default()).await.unwrap();

@@ -208,9 +208,8 @@ impl Scan {
         if told_names.saturating_mul(2) >= least {
             return Ok(());
         }
-        let expires = keyspace(&mut self.connection)
-            .await?
-            .and_then(|keyspace| keyspace.get(&self.db)?.expires);
+        let expires =
+            keyspace(&mut self.connection).await?.and_then(|keyspace| keyspace.get(&self.db)?.expires);
         if least - told_names <= expires.unwrap_or(0) {
             return Ok(());
         }

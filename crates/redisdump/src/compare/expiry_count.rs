@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::Error;
 use crate::client::databases::keyspace;
+use crate::client::identity::clock;
 use crate::client::names::{Names, step};
 use crate::compare::canonical::KeyReader;
 use crate::compare::field_ttl::EXPIRY_MARGIN;
@@ -49,7 +50,7 @@ impl ExpiryCount {
     async fn agrees(&self, key_reader: &mut KeyReader) -> Result<bool, Error> {
         let Some(connection) = key_reader.connections().next() else { return Ok(false) };
         let Some(keyspace) = keyspace(connection).await? else { return Ok(false) };
-        let Some(now) = connection.ask(&[b"TIME"]).await?.clock() else { return Ok(false) };
+        let now = clock(connection).await?;
         let counted = |db: &u64| keyspace.get(db).and_then(|entry| entry.expires);
         Ok(self.earliest > now.saturating_add(EXPIRY_MARGIN)
             && self.found.iter().all(|(db, found)| counted(db) == Some(*found)))

@@ -216,7 +216,11 @@ async fn an_unexpected_expiry_is_found(version: &str) {
     let mut other = Client::new(&target);
     other.ask("EXPIRE b 5000");
     let found = proof(&rdb, &target).await;
-    assert_eq!((kinds(&found), found.keys, found.equal_keys), (vec![("b", expiry)], 9, 8), "{version}: {found}");
+    assert_eq!(
+        (kinds(&found), found.keys, found.equal_keys),
+        (vec![("b", expiry)], 9, 8),
+        "{version}: {found}"
+    );
     // As many as before.
     other.ask("PERSIST c:expires");
     other.ask("EXPIRE list 5000");

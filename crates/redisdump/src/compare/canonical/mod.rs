@@ -17,7 +17,7 @@ use crate::client::wire::{Head, Reader, command};
 use crate::compare::digest::{CanonicalDigest, Digester};
 use crate::compare::field_ttl::{EXPIRY_MARGIN, Fields, LISTED, Watch};
 use crate::display::shown;
-use crate::rdb::{Dialect, Problem};
+use crate::rdb::{Dialect, Kind, Problem};
 use crate::{ConnectOptions, Error, ServerIdentity};
 use flight::{Batches, Window};
 
