@@ -72,7 +72,7 @@ pub enum Conflict {
     NotForPsql {
         /// The statement's object.
         object: String,
-        /// What psql would stumble over.
+        /// The text that psql would misinterpret.
         detail: String,
     },
     /// The server rejected a query.

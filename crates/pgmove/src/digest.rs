@@ -1,7 +1,7 @@
 //! The digest of a table, independent of the order of its rows and of how it was read.
 //!
 //! Every row of COPY text (without its newline) is hashed with XXH3-128, and the hashes are added modulo 2^128, so that
-//! the sums of slices add up to the sum of the table. The row count is kept beside the sum.
+//! the sums of slices add up to the sum of the table. The row count is kept next to the sum.
 
 use std::fmt;
 use std::iter::Sum;

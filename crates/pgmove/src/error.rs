@@ -237,7 +237,7 @@ impl Error {
         Self::Connect { target, message, hint: hint.map(str::to_owned), source: Some(source) }
     }
 
-    /// A server to which no way leads.
+    /// A server that cannot be reached.
     pub(crate) fn unreachable(target: String, error: &std::io::Error) -> Self {
         Self::Connect { target, message: error.to_string(), hint: None, source: None }
     }

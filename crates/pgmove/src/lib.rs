@@ -60,7 +60,7 @@ mod compare;
 mod timescaledb;
 mod warning;
 
-pub use catalog::{Catalog, Filter, QualifiedName as TableName, Unsupported, large_objects_table};
+pub use catalog::{Catalog, Filter, LeftOut, QualifiedName as TableName, Unsupported, large_objects_table};
 pub use compare::{
     CompareOptions, Comparison, DifferingRow, DifferingRows, SchemaDifference, SchemaProof, ShownValue, Side,
     Stored, TableComparison, compare, compare_sides,

@@ -1,4 +1,4 @@
-//! The planner's statistics of tables, as servers from PostgreSQL 18 on give and take them.
+//! The planner's statistics of tables, as exported and imported by servers from PostgreSQL 18 on.
 //!
 //! They describe values, which are the same on both sides. What describes the file (`relpages`, `relallvisible`,
 //! `relallfrozen`) is the target's own: a table without dead rows is smaller than at its source, and frozen rows are all
@@ -15,7 +15,7 @@ use crate::quote::literal;
 /// The first version that imports statistics (`pg_restore_attribute_stats`).
 pub(crate) const FIRST_VERSION: u32 = 180_000;
 
-/// Statistics are kept in memory up to so many bytes, those of the largest tables first.
+/// Maximum size of statistics in memory, in bytes; those of the largest tables come first.
 const MAX_BYTES: u64 = 16 << 20;
 
 /// The columns of `pg_stats` that hold statistics, with the type of the argument of `pg_restore_attribute_stats` of the
@@ -62,7 +62,7 @@ pub struct TableStatistics {
 }
 
 impl Statistics {
-    /// Leaves those of tables that are selected with all their rows.
+    /// Retains those of tables that are selected with all their rows.
     pub(crate) fn selected(mut self, catalog: &Catalog) -> Statistics {
         let tables = by_name(catalog);
         self.tables.retain(|one| tables.get(&one.table).is_some_and(|table| is_whole(catalog, table)));
@@ -140,8 +140,8 @@ impl TableStatistics {
         Some(TableStatistics { table: QualifiedName::new(&schema, &name), rows, columns })
     }
 
-    /// A query that imports them and gives one row, with true if the server took everything. Where the target has counted
-    /// the rows itself, with an index build, its number stays.
+    /// A query that imports them and returns one row: true if the server accepted everything. If the target has
+    /// counted the rows itself, in an index build, its number is kept.
     pub(crate) fn import(&self, version: u32) -> String {
         let (schema, name) = (literal(&self.table.schema), literal(&self.table.name));
         let columns: Vec<String> = VALUES.iter().map(|(name, kind)| format!("{name} {kind}")).collect();

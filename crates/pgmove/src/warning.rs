@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::QualifiedName;
+use crate::catalog::{LeftOut, QualifiedName};
 use crate::conflict::Conflict;
 use crate::quote::ident;
 
@@ -11,8 +11,10 @@ use crate::quote::ident;
 #[serde(tag = "warning", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 #[non_exhaustive]
 pub enum Warning {
-    /// What the source's catalog recorded when it was read: objects of a part that cannot exist alone, and what of
-    /// TimescaleDB is not copied.
+    /// An object of a part that cannot exist alone, or something else that is left out.
+    #[error("{0}")]
+    LeftOut(LeftOut),
+    /// What of TimescaleDB is not copied, as the source's catalog recorded it.
     #[error("{detail}")]
     Recorded {
         /// The sentence that the catalog holds.

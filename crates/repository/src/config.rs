@@ -131,7 +131,7 @@ impl Repository {
         let LoadedConfig { config, bytes, from_copy } = found;
         let crypt = match &config.encryption {
             Some(envelope) => envelope.open(&config.id, access).await?,
-            // Otherwise, whoever can write to the store could make the next backup unencrypted.
+            // Otherwise, anyone who can write to the store could make the next backup unencrypted.
             None if access.key.is_some() => {
                 return Err(Error::Key {
                     what: "the key file".to_owned(),

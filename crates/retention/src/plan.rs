@@ -15,7 +15,7 @@ pub enum Reason {
     Oldest(Period),
     /// One of the newest, as many as the policy keeps.
     Last,
-    /// It lies within `keep-within` of the newest.
+    /// It is within `keep-within` of the newest.
     Within,
     /// It is the newest that can be restored.
     Newest,

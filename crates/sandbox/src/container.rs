@@ -1,4 +1,4 @@
-//! A server in a Docker container of its own: started from an image, without a network, and removed.
+//! A server in a Docker container, which is started from an image, without a network, and removed afterwards.
 //!
 //! It can only be reached through Docker itself (`docker exec`), and cannot connect to anything. A container outlives
 //! the process that started it if that process is killed: its label names the process, so that [`remove_stale`] finds
@@ -16,21 +16,21 @@ use crate::process::random_password;
 /// The label of every container, whose value is its [`Owner`].
 const LABEL: &str = "dbhaul.sandbox";
 
-/// How long Docker may take to answer.
+/// Timeout for Docker to respond.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// How long an image may take to be fetched.
+/// Timeout for pulling an image.
 const PULL: Duration = Duration::from_secs(3600);
 
-/// The end of a container's log that is shown.
+/// Number of bytes of a container's log to show.
 const LOG_LINES: &str = "20";
 
 /// What to start.
 #[derive(Clone)]
 pub struct ContainerOptions {
-    /// The image; fetched if Docker does not have it.
+    /// The image; pulled if Docker does not have it.
     pub image: String,
-    /// Variables of the container's environment. They are passed to Docker through a pipe.
+    /// Environment variables of the container. They are passed to Docker through a pipe.
     pub environment: Vec<(String, String)>,
     /// Arguments of the image's program.
     pub arguments: Vec<String>,
@@ -57,7 +57,7 @@ impl Container {
     /// Starts a container. Returns when it runs, before its server accepts connections.
     ///
     /// # Errors
-    /// [`Error::Image`] if the image cannot be fetched; otherwise Docker's own words.
+    /// [`Error::Image`] if the image cannot be pulled; otherwise Docker's error message.
     pub fn start(options: &ContainerOptions) -> Result<Container, Error> {
         let image = options.image.as_str();
         let unfit = |c: char| c.is_whitespace() || c.is_control();
@@ -92,7 +92,7 @@ impl Container {
         &self.name
     }
 
-    /// Why it does not run, with the end of its log; nothing while it runs, or if Docker does not say.
+    /// Why it is not running, with the end of its log; `None` while it runs, or if its state is unknown.
     pub fn ended(&self) -> Option<String> {
         let format = "{{.State.Running}} {{.State.ExitCode}}";
         let state = docker(&["container", "inspect", "--format", format, &self.name], "", ANSWER).ok()?;
@@ -104,7 +104,7 @@ impl Container {
     /// Removes it.
     ///
     /// # Errors
-    /// Docker's own words.
+    /// Docker's error message.
     pub fn remove(&mut self) -> Result<(), Error> {
         if self.removed {
             return Ok(());
@@ -140,14 +140,14 @@ pub struct StaleContainers {
 /// Removes the containers of processes that were killed.
 ///
 /// # Errors
-/// Docker's own words.
+/// Docker's error message.
 pub fn remove_stale() -> Result<StaleContainers, Error> {
     let filter = format!("label={LABEL}");
     let listed = docker(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &filter], "", ANSWER)?;
     let mut found = StaleContainers::default();
     for id in listed.split_whitespace() {
         let format = format!("{{{{.State.Running}}}} {{{{.Name}}}} {{{{index .Config.Labels \"{LABEL}\"}}}}");
-        // One that has gone meanwhile needs nothing.
+        // One that was removed meanwhile is skipped.
         let Ok(state) = docker(&["container", "inspect", "--format", &format, id], "", ANSWER) else {
             continue;
         };
@@ -166,8 +166,8 @@ pub fn remove_stale() -> Result<StaleContainers, Error> {
     Ok(found)
 }
 
-/// A process, told apart from all others of this and of other hosts: since when the host runs, the namespace in which the
-/// process has its number, the number, and when the process began.
+/// Identifies a process among those of this and other hosts: the boot time of the host, the PID namespace, the PID,
+/// and the start time of the process.
 #[derive(Debug, PartialEq, Eq)]
 struct Owner {
     host: String,
@@ -197,7 +197,7 @@ impl Owner {
         Owner { host, namespace, process: next().parse().unwrap_or(0), began: Some(next()) }
     }
 
-    /// Whether the process still runs; nothing if this process cannot see it.
+    /// Whether the process is still running; `None` if this process cannot see it.
     fn is_alive(&self) -> Option<bool> {
         let here = Owner::this_process();
         if self.host.is_empty() || (&self.host, &self.namespace) != (&here.host, &here.namespace) {
@@ -206,7 +206,7 @@ impl Owner {
         let process = i32::try_from(self.process).ok().and_then(rustix::process::Pid::from_raw)?;
         match rustix::process::test_kill_process(process) {
             Err(rustix::io::Errno::SRCH) => Some(false),
-            // Where processes of other users are hidden, it is known only that there is one of this number.
+            // If processes of other users are hidden, only the existence of the PID is known.
             _ => began(self.process).map(|began| self.began == Some(began)),
         }
     }
@@ -219,7 +219,7 @@ impl fmt::Display for Owner {
     }
 }
 
-/// When a process began, in ticks since the host did.
+/// Start time of a process, in clock ticks since boot.
 fn began(process: u32) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // The name in parentheses may contain anything; the third field follows it, and this is the twenty-second.
@@ -227,7 +227,7 @@ fn began(process: u32) -> Option<String> {
     fields.split_whitespace().nth(19).map(str::to_owned)
 }
 
-/// The words of Docker, without what was asked of it.
+/// Docker's error message, without the command.
 fn words(error: Error) -> String {
     match error {
         Error::Docker { message, .. } => message,
@@ -235,7 +235,7 @@ fn words(error: Error) -> String {
     }
 }
 
-/// Runs the user's own `docker`, whose configuration says where its daemon is, and returns its output.
+/// Runs the user's `docker`, whose configuration selects the daemon, and returns its output.
 fn docker(arguments: &[&str], input: &str, limit: Duration) -> Result<String, Error> {
     let what =
         arguments.iter().take_while(|word| !word.starts_with('-')).take(2).copied().collect::<Vec<_>>();
@@ -250,12 +250,12 @@ fn docker(arguments: &[&str], input: &str, limit: Duration) -> Result<String, Er
     }
 }
 
-/// What both of its outputs say: a container's log is on either.
+/// Both outputs: a container's log may be on either.
 fn docker_with_log(arguments: &[&str]) -> String {
     run(arguments, "", ANSWER).map(|(_, output, said)| format!("{output}{said}")).unwrap_or_default()
 }
 
-/// How it ended, if it did, and both outputs.
+/// Its exit status, if it ended, and both outputs.
 fn run(
     arguments: &[&str],
     input: &str,
@@ -263,12 +263,12 @@ fn run(
 ) -> std::io::Result<(Option<std::process::ExitStatus>, String, String)> {
     let (mut output, mut said) = (tempfile::tempfile()?, tempfile::tempfile()?);
     let mut command = Command::new("docker");
-    // Ctrl-C is for this process, which removes the container.
+    // Ctrl-C must reach only this process, which removes the container.
     command.args(arguments).process_group(0);
     command.stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(said.try_clone()?);
     let mut child = command.spawn()?;
     if let Some(mut pipe) = child.stdin.take() {
-        // One that fails at once reads nothing.
+        // A command that fails immediately does not read its input.
         let _ = pipe.write_all(input.as_bytes());
     }
     let deadline = Instant::now() + limit;
@@ -286,7 +286,7 @@ fn run(
     Ok((ended, text(&mut output)?, text(&mut said)?))
 }
 
-/// As much of an output as an error can show.
+/// The part of an output that an error shows.
 fn text(file: &mut std::fs::File) -> std::io::Result<String> {
     file.rewind()?;
     let mut bytes = Vec::new();
@@ -308,7 +308,7 @@ mod tests {
             change(&mut owner);
             Owner::of_label(&owner.to_string()).is_alive()
         };
-        // Another process has its number by now; it has ended; it is another host's.
+        // In order: the PID was reused, the process has ended, it belongs to another host.
         assert_eq!(other(|owner| owner.began = Some("1".into())), Some(false));
         assert_eq!(other(|owner| owner.process = 4_194_305), Some(false));
         assert_eq!(other(|owner| owner.host = "elsewhere".into()), None);

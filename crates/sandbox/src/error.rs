@@ -22,7 +22,7 @@ pub enum Error {
         /// Why, with the end of its output.
         message: String,
     },
-    /// The server exited, or did not answer in time; its log tells why.
+    /// The server exited, or did not answer in time; see its log.
     #[error("{server} did not start {place}: {message}\n{log}")]
     Start {
         /// The server.
@@ -50,15 +50,15 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// An image cannot be fetched.
+    /// An image cannot be pulled.
     #[error("image `{image}` is not on this host and cannot be pulled: {message}")]
     Image {
         /// The image.
         image: String,
-        /// Docker's own words.
+        /// Docker's error message.
         message: String,
     },
-    /// Docker failed, or is not there.
+    /// Docker failed, or is not installed.
     #[error("docker {what}: {message}")]
     Docker {
         /// What was asked of it.

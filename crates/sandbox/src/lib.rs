@@ -3,7 +3,7 @@
 //!
 //! They are inaccessible to other users of the host: they listen on a Unix socket in a folder that only its user can
 //! enter (as root, PostgreSQL runs as another user, who owns the folder), or on request on a port with a password.
-//! Their programs get an environment of their own.
+//! Their programs get a clean environment.
 //!
 //! The same code serves rehearsals of restores and the tests of all crates.
 //!

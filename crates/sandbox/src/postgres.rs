@@ -32,8 +32,8 @@ impl PostgresBinaries {
         &self.bin
     }
 
-    /// The names of the extensions whose control files are installed, sorted. Whether their dependencies are present,
-    /// only CREATE EXTENSION shows.
+    /// The names of the extensions whose control files are installed, sorted. Only CREATE EXTENSION shows whether
+    /// their dependencies are present.
     pub fn available_extensions(&self) -> Vec<String> {
         let mut folders = vec![
             self.bin.join("../share/postgresql/extension"),
@@ -306,7 +306,7 @@ fn initdb(
         command.arg(format!("--locale={locale}"));
         match &password {
             Some(file) => command.args(["-A", "scram-sha-256"]).arg("--pwfile").arg(file),
-            // The socket's folder protects it. If a port were open, it would reject everybody.
+            // The socket's folder protects it. If a port were open, it would reject all connections.
             None => command.args(["--auth-local=trust", "--auth-host=reject"]),
         };
         process::run(command).map(drop)

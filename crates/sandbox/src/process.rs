@@ -161,7 +161,7 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(copy)
-            // A process group of its own: Ctrl-C in a terminal is for this process, which stops the server in order.
+            // A separate process group: Ctrl-C in a terminal must reach only this process, which then stops the server cleanly.
             .process_group(0)
             .spawn()
             .map_err(failed)?;

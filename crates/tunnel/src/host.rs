@@ -245,7 +245,7 @@ impl Master {
         Err(Error::TimedOut { what: self.running.what.clone(), seconds: 2 * ANSWER_TIMEOUT.as_secs() })
     }
 
-    /// Connects to a socket of the host, through a local one beside the master's.
+    /// Connects to a socket of the host, through a local one next to the master's.
     async fn socket_to(&self, path: &Path) -> Result<UnixStream, Error> {
         let at = path.display().to_string();
         if !at.starts_with('/') || at.contains([':', '%', '\n']) {

@@ -24,7 +24,7 @@ Examples:
 /// undelete` restores removed snapshots within their grace period.
 ///
 /// Each source is counted separately: a snapshot is kept as long as any source in it needs it. Options replace what they
-/// name in the configured policy and leave the rest as it is; 0 switches a rule off.
+/// name in the configured policy and leave the others unchanged; 0 disables a rule.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct ForgetArgs {

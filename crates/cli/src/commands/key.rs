@@ -46,7 +46,7 @@ enum Verb {
     ///
     /// The new identity cannot decrypt existing data, nor chunks of it that a later backup reuses. It can restore
     /// only snapshots written entirely since. `dbhaul copy` into a new repository encrypts
-    /// everything anew.
+    /// everything again.
     #[command(after_long_help = "Example:\n  dbhaul key add age1…")]
     Add {
         /// Recipient (age1…)
@@ -62,7 +62,7 @@ enum Verb {
     },
     /// Encrypt what is stored for the current recipients
     ///
-    /// Every snapshot that a current recipient cannot decrypt alone is encrypted anew. Pass the identities that decrypt
+    /// Every snapshot that a current recipient cannot decrypt alone is encrypted again. Pass the identities that decrypt
     /// what is stored and one of a current recipient, with which the new objects are read back before the manifest
     /// refers to them. `dbhaul prune` removes the old objects after the grace period.
     #[command(after_long_help = "Example:\n  dbhaul key rotate --identity old.txt --identity new.txt")]

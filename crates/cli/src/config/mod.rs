@@ -219,12 +219,12 @@ impl SourceConfig {
         }
     }
 
-    /// Whether it stands for every database of its server.
+    /// Whether it represents every database of its server.
     pub(crate) fn every_database(&self) -> bool {
         self.database.as_deref() == Some("*")
     }
 
-    /// The database of a source named `NAME/DATABASE`, if this source stands for every database.
+    /// The database of a source named `NAME/DATABASE`, if this source represents every database.
     pub(crate) fn database_of<'a>(&self, name: &'a str) -> Option<&'a str> {
         let database = name.strip_prefix(&self.name)?.strip_prefix('/')?;
         Some(database).filter(|database| self.every_database() && !database.is_empty())
@@ -288,7 +288,7 @@ impl Config {
     }
 
     /// The named file, or the first of these paths that exists, or `None`. A file that exists but cannot be read is
-    /// an error: the next one may belong to somebody else.
+    /// an error: the next one may belong to another user.
     pub(crate) fn find(named: Option<&Path>, places: &[PathBuf]) -> Result<Option<Config>, ConfigError> {
         let found = named.or_else(|| places.iter().find(|path| path.exists()).map(PathBuf::as_path));
         found.map(Config::read).transpose()

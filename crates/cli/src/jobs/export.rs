@@ -98,7 +98,8 @@ pub(crate) async fn sql(export: Export<'_>, out: &mut dyn Write) -> anyhow::Resu
     }
     let script = pgmove::ddl::render(&catalog, version, &export.render)?;
     sql::psql::check(&script.statements)?;
-    for warning in catalog.left_out.iter().cloned().chain(script.warnings.iter().map(ToString::to_string)) {
+    let left_out = catalog.left_out.iter().map(ToString::to_string);
+    for warning in left_out.chain(script.warnings.iter().map(ToString::to_string)) {
         export.progress.warn(warning);
     }
     for what in sql::left_out(&catalog) {

@@ -28,7 +28,7 @@ pub(crate) struct Configured {
     pub(crate) name: String,
     /// Kind of its server.
     pub(crate) kind: Kind,
-    /// It stands for every database of a server; snapshots name each `NAME/DATABASE`.
+    /// It represents every database of a server; snapshots name each `NAME/DATABASE`.
     pub(crate) every_database: bool,
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct Notice {
 impl Notice {
     pub(super) fn request(&self, kind: ChannelKind, url: &str) -> Request {
         let body = match kind {
-            // Mentions are disabled: a table's name must not ping anybody.
+            // Mentions are disabled: a table's name must not notify users.
             ChannelKind::Discord => {
                 json!({ "content": cut(&self.text, DISCORD_LIMIT), "allowed_mentions": { "parse": [] } })
             }

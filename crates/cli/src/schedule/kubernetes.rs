@@ -58,7 +58,7 @@ spec:
   failedJobsHistoryLimit: 7
   jobTemplate:
     spec:
-      # A failed run is told and not repeated: the next night's is the next try.
+      # A failed run is reported and not retried: the next night's run is the next attempt.
       backoffLimit: 0
       activeDeadlineSeconds: {seconds}
       template:

@@ -76,7 +76,7 @@ Environment=DBHAUL_CONFIG={config}
 # DB_PASSWORD=… and REDISCLI_AUTH=…, readable by root only (chmod 600).
 EnvironmentFile=-/etc/dbhaul/environment
 ExecStart={binary} --quiet {command}
-# SIGTERM ends a run cleanly: nothing incomplete is listed, and the failure is told.
+# SIGTERM ends a run cleanly: nothing incomplete is listed, and the failure is reported.
 TimeoutStartSec={longest}
 TimeoutStopSec=60
 # Databases come first: between services CPUWeight decides, and not niceness.

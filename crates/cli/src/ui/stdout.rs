@@ -1,4 +1,4 @@
-//! Standard output, with errors that can be told from those of other connections.
+//! Standard output, with errors that can be distinguished from those of other connections.
 //!
 //! `dbhaul export … | head` ends quietly, since its reader is gone. A server or a store that closes its connection
 //! causes the same `BrokenPipe` error, which is a failure of the job; so the error kind alone is not sufficient.

@@ -16,6 +16,7 @@ mod find_unsupported;
 pub mod function;
 pub mod index;
 pub mod large_object;
+mod left_out;
 pub mod meta;
 mod narrow;
 pub mod plain;
@@ -36,6 +37,7 @@ use serde::{Deserialize, Serialize};
 pub use address::{Address, Alias, Dependency};
 pub use filter::Filter;
 pub use large_object::large_objects_table;
+pub use left_out::LeftOut;
 pub use meta::{Meta, Object, QualifiedName};
 pub use read::read;
 pub(crate) use read::read_on_two;
@@ -58,8 +60,9 @@ pub struct Catalog {
     pub database: database::DatabaseInfo,
     /// The selected part of the database.
     pub filter: Filter,
-    /// Descriptions of selected objects that depend on excluded ones.
-    pub left_out: Vec<String>,
+    /// What of selected objects depends on excluded ones.
+    #[serde(deserialize_with = "left_out::stored")]
+    pub left_out: Vec<LeftOut>,
     /// Schemas.
     pub schemas: Vec<schema::Schema>,
     /// Extensions.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::filter::FilterableRelation;
 use super::table::{Parent, Table, TableKind};
-use super::{Catalog, Filter, Meta, QualifiedName};
+use super::{Catalog, Filter, LeftOut, Meta, QualifiedName};
 
 impl Catalog {
     /// Applies a filter. What an earlier filter excluded stays excluded.
@@ -56,10 +56,11 @@ impl Catalog {
         self.foreign_keys.retain(|key| {
             let (from, to) = (filter.wants_table(&key.table), filter.wants_table(&key.references));
             if from && !to {
-                left_out.push(format!(
-                    "foreign key {} on {} refers to {}, which the filter excludes, and is excluded too",
-                    key.name, key.table, key.references
-                ));
+                left_out.push(LeftOut::ForeignKey {
+                    name: key.name.clone(),
+                    table: key.table.clone(),
+                    references: key.references.clone(),
+                });
             }
             from && to
         });
@@ -121,13 +122,11 @@ impl Catalog {
                 .partition(|parent| filter.wants_table(&parent.name));
             table.parents = parents;
             let Some(first) = gone.first() else { continue };
-            let role = if table.is_partition() { "a partition of" } else { "a child of" };
-            self.left_out.push(format!(
-                "table {} is {role} {}, which the filter excludes: it becomes an independent table, without the \
-                 foreign keys and triggers inherited from it",
-                table.name(),
-                first.name
-            ));
+            self.left_out.push(LeftOut::Parent {
+                table: table.name(),
+                parent: first.name.clone(),
+                partition: table.is_partition(),
+            });
             table.partition_bound = None;
             let above: Vec<&Table> =
                 table.parents.iter().filter_map(|parent| kept.get(&parent.oid)).collect();

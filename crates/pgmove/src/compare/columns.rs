@@ -1,8 +1,8 @@
-//! The order of columns of tables that inherit.
+//! The order of columns of inheriting tables.
 //!
-//! A table that is made as a child gets its parents' columns first, and its own behind them. One that became what it is
-//! by `ALTER TABLE` may have them in any order, and loses it when it is dumped and made again, by whichever tool: the
-//! columns are the same. So that this is no difference, both sides are put into the order that a new child would have.
+//! A table created as a child has its parents' columns first, then its own. After `ALTER TABLE` they may be in any order,
+//! which every dump and restore changes, although the columns are the same. So that this is not a difference, the columns
+//! of both sides are sorted into the order of a newly created child.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use crate::catalog::Catalog;
 use crate::catalog::table::Table;
 
-/// The catalog with the columns of children in the order that they would have if they were made now.
+/// The catalog with the columns of children in the order that they would have if created now.
 pub(crate) fn as_made(catalog: &Catalog) -> Cow<'_, Catalog> {
     let is_child = |table: &Table| !table.parents.is_empty() && !table.is_partition();
     if !catalog.tables.iter().any(is_child) {
@@ -32,7 +32,7 @@ pub(crate) fn as_made(catalog: &Catalog) -> Cow<'_, Catalog> {
     Cow::Owned(catalog)
 }
 
-/// How deep children of children are followed. A catalog that says more is damaged.
+/// Maximum depth of inheritance; a catalog with more is damaged.
 const DEPTH: usize = 1000;
 
 fn order(

@@ -285,7 +285,7 @@ fn without(all: &[String], others: &[String]) -> Vec<String> {
 }
 
 /// One child's definition with its columns in two orders. A table that was made to inherit, or whose parent got a column
-/// later, has its own columns first; made anew, it has the inherited ones first. Rows are brought by column names.
+/// later, has its own columns first; recreated, it has the inherited ones first. Rows are loaded by column names.
 fn same_columns(left: &[String], right: &[String]) -> bool {
     let lines = |sql: &str| -> Option<Vec<String>> {
         let mut lines: Vec<String> = sql.lines().map(|line| line.trim_end_matches(',').to_owned()).collect();

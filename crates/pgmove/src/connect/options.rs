@@ -415,7 +415,7 @@ fn ssl_mode(text: Option<&str>, tls: &TlsFiles) -> Result<SslMode, Error> {
             )));
         }
     };
-    // Public authorities issue certificates to anybody: they prove something only together with the name.
+    // Public authorities issue certificates to anyone: they prove something only together with the name.
     if system && mode != SslMode::VerifyFull {
         return Err(Error::options("sslrootcert=system requires sslmode=verify-full"));
     }

@@ -36,7 +36,7 @@ pub struct Preflight {
     pub clock_ms: i64,
     /// Number of tables, each of which a backup locks.
     pub tables: u64,
-    /// Number of locks that the server has room for, of all sessions together.
+    /// Capacity of the server's lock table, which all sessions share.
     pub lock_slots: u64,
 }
 

@@ -37,7 +37,7 @@ impl Drop for Session {
         if let Some(keeping) = &self.keeping {
             keeping.abort();
         }
-        // A closed connection alone ends a COPY, but not a CREATE INDEX, which would go on for hours.
+        // A closed connection alone ends a COPY, but not a CREATE INDEX, which would continue for hours.
         let busy = *self.busy.get_mut();
         if let (true, Some(cancel), Ok(runtime)) =
             (busy, self.cancel.take(), tokio::runtime::Handle::try_current())

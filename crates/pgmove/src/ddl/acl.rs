@@ -415,7 +415,7 @@ mod tests {
     #[test]
     fn maintain_is_neither_handed_out_nor_lost() {
         let seven = "INSERT, SELECT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER";
-        // Not everything that 15 knows is everything that 18 knows, but the owner keeps the owner's privileges.
+        // The full set of privileges in 15 is smaller than in 18, but the owner keeps all of the owner's privileges.
         for (source, target) in [(150_000, 180_000), (150_000, 150_000)] {
             assert_eq!(
                 commands_for(&["o=arwdDxt/o", "u=arwdDxt/o"], &["o=arwdDxt/o"], source, target),
@@ -440,7 +440,7 @@ mod tests {
                 format!("GRANT {seven} ON TABLE public.t TO u WITH GRANT OPTION"),
             ]
         );
-        // A server without the privilege is not asked for it.
+        // A server without the privilege does not get a statement for it.
         assert!(commands_for(&["o=arwdDxt/o", "u=m/o"], &["o=arwdDxtm/o"], 180_000, 150_000).is_empty());
         assert!(loses_maintain(TABLE, &acl(&["u=m/o"]), &[], 150_000));
     }

@@ -1,6 +1,6 @@
 //! Contended locks: who holds them, and how to wait for them.
 //!
-//! A session that waits for one lock while holding others blocks everybody who wants to alter the locked tables, and
+//! A session that waits for one lock while holding others blocks every session that wants to alter the locked tables, and
 //! readers queue behind those. So the backup holds no lock while it waits for a table.
 
 use std::collections::BTreeMap;

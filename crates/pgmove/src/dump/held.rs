@@ -100,7 +100,7 @@ impl SourceLocks {
         Watch(tokio::spawn(async move {
             loop {
                 tokio::time::sleep(INTERVAL).await;
-                // A lost connection is reported by whoever reads on it, and at the end.
+                // A lost connection is reported by its reader, and at the end.
                 if held.look().await.is_err() && held.coordinator.client().is_closed() {
                     return;
                 }

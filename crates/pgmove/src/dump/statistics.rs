@@ -6,11 +6,11 @@ use crate::statistics::{FIRST_VERSION, Statistics, TableStatistics, query};
 
 impl Source {
     /// The planner's statistics of tables that are selected with all their rows, as far as they are complete and the role
-    /// may read them. None from servers before 18, and none where the server refuses the question: a target can collect
-    /// them itself.
+    /// may read them. None from servers before 18, or if the server rejects the query: a target can collect them
+    /// itself.
     ///
     /// # Errors
-    /// [`Error::SnapshotLost`] and what else ends a connection.
+    /// [`Error::SnapshotLost`] and other connection errors.
     pub async fn statistics(&self) -> Result<Statistics, Error> {
         let server_version_num = self.server().version_num;
         let none = Statistics { server_version_num, tables: Vec::new() };

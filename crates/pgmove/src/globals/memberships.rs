@@ -2,11 +2,12 @@
 //!
 //! From PostgreSQL 16 on, a role may have the same membership from several grantors, each with its own options, and a
 //! grantor needs ADMIN OPTION itself: so the grants are ordered such that each grantor already has its right, as in
-//! `pg_dumpall`. In older versions there is one membership, whoever granted it.
+//! `pg_dumpall`. In older versions there is one membership, regardless of the grantor.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ExistingGlobals, GlobalStatement, Globals, Membership};
+use crate::catalog::LeftOut;
 use crate::quote::ident;
 
 /// The first version in which the grantor is part of a membership.
@@ -76,11 +77,12 @@ fn known(globals: &Globals, role: &str, target: &ExistingGlobals) -> bool {
 }
 
 /// Memberships in predefined roles that the target's version does not have.
-pub(super) fn left_out(globals: &Globals, target: &ExistingGlobals) -> Vec<String> {
+pub(super) fn left_out(globals: &Globals, target: &ExistingGlobals) -> Vec<LeftOut> {
     let unknown = globals.memberships.iter().filter(|membership| !known(globals, &membership.role, target));
     unknown
-        .map(|Membership { role, member, .. }| {
-            format!("membership of {} in {}: this server has no such role", ident(member), ident(role))
+        .map(|Membership { role, member, .. }| LeftOut::Membership {
+            member: member.clone(),
+            role: role.clone(),
         })
         .collect()
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::catalog::LeftOut;
 use crate::catalog::query::rows;
 use crate::connect::{ConnectOptions, Session, connect};
 use crate::ddl::database::{assignment, parameter_grants};
@@ -292,8 +293,8 @@ impl Parameter {
 pub struct GlobalsReport {
     /// Roles, tablespaces and settings that already existed and were left unchanged.
     pub there: Vec<String>,
-    /// What this server does not support, with the reason.
-    pub left_out: Vec<String>,
+    /// What this server does not support.
+    pub left_out: Vec<LeftOut>,
     /// Number of executed statements.
     pub ran: usize,
 }
@@ -336,14 +337,14 @@ pub async fn apply_globals(options: &ConnectOptions, globals: &Globals) -> Resul
 }
 
 impl Globals {
-    /// What the target's server does not support, described.
-    fn left_out(&self, target: &ExistingGlobals) -> Vec<String> {
+    /// What the target's server does not support.
+    fn left_out(&self, target: &ExistingGlobals) -> Vec<LeftOut> {
         let mut out = memberships::left_out(self, target);
         if target.version_num < 150_000 {
             let named = self.parameters.iter();
-            out.extend(named.map(|parameter| {
-                format!("privileges on parameter {}: requires PostgreSQL 15 or newer", parameter.name)
-            }));
+            out.extend(
+                named.map(|parameter| LeftOut::ParameterPrivileges { parameter: parameter.name.clone() }),
+            );
         }
         out
     }

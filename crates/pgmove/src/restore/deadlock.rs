@@ -1,21 +1,20 @@
-//! Statements that the server ended to resolve a deadlock with somebody else's session: they were rolled back as a
-//! whole, and run again.
+//! Retries statements that the server aborted to resolve a deadlock with another client's session.
 
 use std::time::Duration;
 
 use crate::Error;
 use crate::connect::Session;
 
-/// So often a statement runs again. Each time the server waits for `deadlock_timeout` before it looks.
+/// Maximum number of retries. Each time the server waits for `deadlock_timeout` before it checks for a deadlock.
 const MAX_RETRIES: u32 = 5;
 
-/// Before a statement runs again, times the number of the attempt: whoever was in the way has time to end.
+/// Pause before a retry, multiplied by the number of the attempt, so that the blocking session can end.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Runs a statement, again after a deadlock (SQLSTATE 40P01).
+/// Runs a statement, and retries it after a deadlock (SQLSTATE 40P01).
 ///
 /// # Errors
-/// As [`Session::execute`]; the last deadlock too.
+/// As [`Session::execute`]; also the deadlock of the last attempt.
 pub(super) async fn execute(session: &Session, object: &str, sql: &str) -> Result<(), Error> {
     let mut attempt = 0;
     loop {

@@ -247,7 +247,7 @@ impl GraphBuilder<'_> {
     }
 
     /// Whether a statement depends on no rows other than those of the tables that it locks. A function may read other
-    /// tables, whatever it is declared to be.
+    /// tables, regardless of its declaration.
     fn is_local(&self, statement: &Statement) -> bool {
         let of_tables = |needed: &Statement| match needed.object.kind.as_str() {
             "table" | "schema" | "index" | "constraint" | "statistics" | "sequence" => true,

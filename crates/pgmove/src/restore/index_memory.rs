@@ -75,7 +75,7 @@ impl IndexMemory {
         let beyond = limits.machine.filter(|machine| total.is_none() && set > machine / 2);
         let total = total.unwrap_or_else(|| {
             let room = limits.machine.map_or(UNKNOWN_MACHINE, |machine| machine / 4);
-            // Whoever set too much gets half of the machine: the rest is the server's own and the system's.
+            // A setting that exceeds the machine is limited to half of its memory: the server and the system need the rest.
             let set = beyond.map_or(set, |machine| machine / 2);
             set.max(room.min(DEFAULT_MEMORY.saturating_mul(number)))
         });
@@ -87,7 +87,7 @@ impl IndexMemory {
         }
     }
 
-    /// A warning where the server's own setting is more than its machine has for so many builds.
+    /// A warning if the server's setting exceeds the memory of its machine for this many builds.
     pub(super) fn warning(&self) -> Option<Warning> {
         let (memory, machine) = self.beyond?;
         Some(Warning::IndexMemory {

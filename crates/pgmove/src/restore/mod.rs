@@ -1,4 +1,4 @@
-//! Filling a database: finds every conflict before anything is written, then creates the schema, loads rows, builds
+//! Restoring into a database: finds every conflict before anything is written, then creates the schema, loads rows, builds
 //! indexes.
 
 mod batch;

@@ -59,7 +59,7 @@ pub(crate) async fn make(
 ) -> Result<RestorePlan, Error> {
     let version = session.server().version_num;
     let request = Request { session, catalog, options, target };
-    let recorded = Warning::recorded(&catalog.left_out).collect();
+    let recorded = catalog.left_out.iter().cloned().map(Warning::LeftOut).collect();
     let mut found = Findings { warnings: recorded, ..Findings::default() };
     let mut plan = RestorePlan {
         script: Script::default(),
@@ -156,7 +156,7 @@ async fn into_tables(
     found.conflicts.extend(plan.route_partitions(catalog, encodings_differ(request), Some(&into.divided)));
     plan.into = Some(into);
     found.warnings.extend(crate::timescaledb::lookup::running_jobs(session, &plan.tables).await?);
-    // Large objects are data: they are restored with their owners and privileges, whoever created the schema.
+    // Large objects are data: they are restored with their owners and privileges even if the schema exists.
     let only = Catalog { large_objects: catalog.large_objects.clone(), ..Catalog::default() };
     found.conflicts.extend(missing_roles(session, &only, options, target).await?);
     plan.script = ddl::render(catalog, session.server().version_num, options)?;

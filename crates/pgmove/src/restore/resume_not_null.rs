@@ -1,8 +1,8 @@
-//! NOT NULL constraints that an interrupted restore has not come to.
+//! Pending NOT NULL constraints of an interrupted restore.
 //!
-//! A constraint that is not validated is added after the rows. Until then the server tells of a child's own constraint
-//! on the same column as if `CREATE TABLE` had made it, and a table that is whole so far looks like another one. So
-//! what is here is rendered as if the missing constraints were there, and those alone are left to be made.
+//! A NOT NULL constraint that is not validated is added after the rows. Until then, the server describes a child's
+//! constraint on the same column as if `CREATE TABLE` had created it, so that a table which is complete so far seems to
+//! differ. Therefore the target's catalog is rendered as if the pending constraints existed, and only these are created.
 
 use std::collections::HashMap;
 
@@ -10,8 +10,8 @@ use crate::catalog::column::NotNull;
 use crate::catalog::{Catalog, QualifiedName};
 use crate::quote::ident;
 
-/// Adds the constraints that the catalog wants, not validated, and that columns here lack. Gives the objects of their
-/// statements.
+/// Adds the constraints of the wanted catalog that are not validated and that this one lacks. Returns the objects of
+/// their statements.
 pub(super) fn assume_pending(here: &mut Catalog, wanted: &Catalog) -> Vec<String> {
     let mut pending: HashMap<(QualifiedName, &str), &NotNull> = HashMap::new();
     for table in &wanted.tables {
@@ -29,7 +29,7 @@ pub(super) fn assume_pending(here: &mut Catalog, wanted: &Catalog) -> Vec<String
         let name = table.name();
         for column in table.columns.iter_mut().filter(|column| !column.not_null) {
             let Some(constraint) = pending.get(&(name.clone(), column.name.as_str())) else { continue };
-            // Numbers of what does not exist are those that no object has.
+            // OIDs that no object has.
             let oid = u32::MAX - u32::try_from(assumed.len()).unwrap_or_default();
             column.not_null_constraint = Some(NotNull { oid, ..(*constraint).clone() });
             assumed.push(format!("not-null constraint {name}.{}", ident(&column.name)));

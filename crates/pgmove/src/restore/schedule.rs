@@ -90,7 +90,7 @@ impl<'a> Waiting<'a> {
         Waiting { nodes, needs, needed_by, ready }
     }
 
-    /// The next node that may run beside the running ones. An urgent stream of rows goes first.
+    /// The next node that may run in parallel with the running ones. An urgent stream of rows goes first.
     fn next(&mut self, running: &BTreeSet<usize>, urgent: &Urgent<'_>) -> Option<usize> {
         // Usually nothing is urgent, and the iterator is not read: the list of ready nodes may be long.
         let stream = |ready: &(Reverse<u64>, usize)| match self.nodes.get(ready.1).map(|node| &node.work) {
@@ -120,7 +120,7 @@ impl<'a> Waiting<'a> {
         if !cheap(at) {
             return all;
         }
-        // What answers is not mixed with what does not.
+        // Statements with results are not mixed with others.
         let alike = |other: usize| cheap(other) && imports(other) == imports(at);
         let others: Vec<(Reverse<u64>, usize)> =
             self.ready.iter().filter(|(_, other)| alike(*other)).take(STATEMENTS * jobs).copied().collect();

@@ -1,4 +1,4 @@
-//! The planner's statistics at the target: imported from the source where that is possible, or collected by ANALYZE.
+//! The planner's statistics at the target: imported from the source if possible, otherwise collected by ANALYZE.
 
 use std::collections::HashSet;
 
@@ -13,11 +13,11 @@ use crate::catalog::{Catalog, QualifiedName};
 use crate::statistics::{FIRST_VERSION, Statistics, TableStatistics, by_name, is_whole};
 use crate::warning::Warning;
 
-/// A message that is longer than this takes no further statement.
+/// No statement is added to a message longer than this, in bytes.
 const BYTES: usize = 128 << 10;
 
 impl RestorePlan {
-    /// Whether the planner's statistics of a table are imported; else `ANALYZE` collects them.
+    /// Whether the planner's statistics of a table are imported; otherwise `ANALYZE` collects them.
     pub fn imports_statistics(&self, table: &QualifiedName) -> bool {
         self.statistics.tables.contains_key(table)
     }
@@ -28,7 +28,7 @@ impl RestorePlan {
         let timescale = catalog.timescale.as_ref();
         let hypertable = timescale.is_some_and(|timescale| timescale.hypertable(table.meta.oid).is_some());
         let taken = match table.kind {
-            // Rows that find their partition here may come to lie in another one.
+            // Rows routed at the target may end up in another partition.
             TableKind::Ordinary => {
                 let plan = self.tables.get(&name).filter(|plan| plan.condition.is_empty());
                 plan.is_some() && !parents.contains(&table.meta.oid) && !self.through.contains_key(&name)
@@ -53,10 +53,10 @@ impl Target {
             && plan.into.is_none()
     }
 
-    /// Whether this database sorts text as that of the catalog does: histograms of text hold for no other order.
+    /// Whether this database sorts text like that of the catalog: histograms of text are valid only for the same order.
     ///
     /// # Errors
-    /// What the server says.
+    /// The server's error.
     pub async fn sorts_as(&self, catalog: &Catalog) -> Result<bool, Error> {
         let sql = "SELECT pg_encoding_to_char(encoding), datcollate, datctype, datlocprovider, datlocale, daticurules \
                    FROM pg_database WHERE datname = current_database()";
@@ -78,8 +78,8 @@ impl Target {
         Ok(rows.first().is_some_and(|row| row.iter().map(Option::as_deref).eq(wanted)))
     }
 
-    /// Takes a source's statistics into the plan, for tables that are restored whole. Nothing is written; the graph made
-    /// from here on ([`Target::graph`]) imports them.
+    /// Adds a source's statistics to the plan, for tables that are restored completely. Nothing is written; a graph
+    /// built afterwards ([`Target::graph`]) imports them.
     pub fn use_statistics(&self, plan: &mut RestorePlan, catalog: &Catalog, statistics: Statistics) {
         if !self.imports_statistics(plan, catalog) {
             return;
@@ -95,7 +95,7 @@ impl Target {
         plan.statistics = Imported { version: statistics.server_version_num, tables };
     }
 
-    /// Imports a table's statistics if the plan has them, and collects them if not.
+    /// Imports a table's statistics if the plan has them; otherwise collects them.
     pub(super) async fn give_statistics(
         &self,
         plan: &RestorePlan,
@@ -107,7 +107,7 @@ impl Target {
         }
     }
 
-    /// Imports the statistics of tables, many in one message, and collects those that the server does not take.
+    /// Imports the statistics of tables, many in one message, and collects those that the server rejects.
     pub(super) async fn import_statistics(
         &self,
         plan: &RestorePlan,
@@ -148,8 +148,8 @@ impl Target {
         Ok(())
     }
 
-    /// The statement that collects a table's statistics. What consists of other tables leaves theirs alone: from 18 on
-    /// `ANALYZE` would go through them again.
+    /// The statement that collects a table's statistics. For a table with children, only its own: from 18 on `ANALYZE`
+    /// would process the children again.
     pub(super) fn analyze_statement(&self, plan: &RestorePlan, table: &QualifiedName) -> String {
         let only = match plan.timescale {
             None if self.server().version_num >= FIRST_VERSION => "ONLY ",

@@ -5,9 +5,7 @@
 
 pub mod psql;
 
-use serde::Serialize;
-
-use crate::catalog::{Catalog, QualifiedName, large_objects_table};
+use crate::catalog::{Catalog, LeftOut, QualifiedName, large_objects_table};
 use crate::connect::value_settings::ValueSettings;
 use crate::ddl::{SESSION, Section, Statement};
 use crate::quote::{ident, one_line};
@@ -53,36 +51,8 @@ fn client_encoding(catalog: &Catalog) -> &str {
     }
 }
 
-/// What a script cannot contain of a TimescaleDB database. Displayed, it is one line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
-#[serde(tag = "left-out", rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum LeftOut {
-    /// Rows of a continuous aggregate.
-    #[error(
-        "rows of continuous aggregate {}: refresh_continuous_aggregate recreates those whose raw rows still exist",
-        one_line(&.aggregate.to_string())
-    )]
-    AggregateRows {
-        /// The aggregate.
-        aggregate: QualifiedName,
-    },
-    /// The compression of a hypertable.
-    #[error("compression of hypertable {}", one_line(&.table.to_string()))]
-    Compression {
-        /// The hypertable.
-        table: QualifiedName,
-    },
-    /// A job.
-    #[error("job {}", one_line(.title))]
-    Job {
-        /// Its title.
-        title: String,
-    },
-}
-
-/// What a script cannot contain of a TimescaleDB database: TimescaleDB's functions create it in an order that depends on
-/// the rows. A restore does all of it.
+/// Parts of a TimescaleDB database that a script cannot contain: TimescaleDB's functions create them in an order that
+/// depends on the rows. A restore includes all of them.
 pub fn left_out(catalog: &Catalog) -> Vec<LeftOut> {
     let Some(timescale) = &catalog.timescale else { return Vec::new() };
     let rows = |aggregate: &Aggregate| LeftOut::AggregateRows { aggregate: aggregate.name.clone() };

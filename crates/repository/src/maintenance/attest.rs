@@ -1,5 +1,5 @@
 //! Attestations: results of checks and rehearsals of a snapshot. Each is an object of its own, written once. The
-//! result is readable by everybody; the details may name tables and quote errors, and are encrypted like a manifest's
+//! result is public; the details may name tables and quote errors, and are encrypted like a manifest's
 //! body in an encrypted repository.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Re-encryption: makes stored data readable for every current recipient. New objects are written beside the old
+//! Re-encryption: makes stored data readable for every current recipient. New objects are written next to the old
 //! ones, read back with a current identity alone, and only then referenced by the manifest instead of the old ones,
 //! which prune removes after the grace period.
 

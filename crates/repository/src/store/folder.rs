@@ -136,7 +136,7 @@ impl Folder {
         path.parent().map_or(Ok(()), |folder| self.sync(folder))
     }
 
-    /// A new file beside its final name. Listings skip such names, and prune removes old ones.
+    /// A new file next to its final name. Listings skip such names, and prune removes old ones.
     fn stage(&self, path: &FilePath) -> io::Result<(File, PathBuf)> {
         let mut number = 1_u64;
         let mut made = false;

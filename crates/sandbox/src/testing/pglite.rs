@@ -1,4 +1,4 @@
-//! PGlite: PostgreSQL in one process, with TimescaleDB and pgvector, behind a server of our own.
+//! PGlite: PostgreSQL in one process, with TimescaleDB and pgvector, behind a small server.
 //!
 //! No package registry offers an ordinary server with TimescaleDB; this one runs wherever Node.js does. All its
 //! connections share one backend (see `shim.mjs`): one job at a time, and no background jobs.
@@ -35,7 +35,7 @@ impl Pglite {
         let folder = Folder::new("dbhaul-pglite-", None)?;
         let shim = folder.write("shim.mjs", SHIM, None)?;
         let log = folder.path().join("log");
-        // The package is beside the folder of its program.
+        // The package is next to its program's folder.
         let package = program.parent().and_then(Path::parent).unwrap_or(program).join("package");
         // Named like PostgreSQL's own socket, so that clients find it by the folder.
         let socket = folder.path().join(".s.PGSQL.5432");

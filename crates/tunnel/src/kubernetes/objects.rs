@@ -97,7 +97,7 @@ struct Waiting {
 }
 
 impl Pod {
-    /// The image of the container that has this port; without such a one, that of the only container.
+    /// The image of the container that has this port; without one, that of the only container.
     pub(crate) fn image(&self, port: u16) -> Option<&str> {
         let all = &self.spec.containers;
         let of_port = all.iter().find(|container| container.ports.iter().any(|p| p.container_port == port));

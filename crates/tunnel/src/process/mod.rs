@@ -45,7 +45,7 @@ impl Line {
 
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        // A process group of its own: Ctrl-C is for this process, which ends child processes in order.
+        // A separate process group: Ctrl-C must reach only this process, which then ends its children cleanly.
         command.args(&self.arguments).process_group(0);
         command
     }

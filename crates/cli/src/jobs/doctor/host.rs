@@ -1,4 +1,4 @@
-//! This host: room, the schedule, the record of runs, the textfile.
+//! Checks of this host: free space, the schedule, the last run, the metrics textfile.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! doctor = everything that a nightly run needs, tried beforehand: sources, repository, host, schedule, notices.
+//! Doctor: checks everything that a nightly run needs: sources, repository, host, schedule, notices.
 
 mod host;
 mod postgres;
@@ -14,10 +14,10 @@ use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::report::doctor::{DoctorReport, Finding};
 
-/// Clocks that differ by more date snapshots wrongly.
+/// Maximum clock difference; with a larger one, snapshots would be dated wrongly.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
 
-/// Tries everything; what fails is a finding, and stops nothing.
+/// Runs all checks. A failed check is a finding and does not prevent the others.
 pub(crate) async fn run(
     context: &Context,
     endpoints: anyhow::Result<Vec<Endpoint>>,

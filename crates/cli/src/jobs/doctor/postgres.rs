@@ -1,4 +1,4 @@
-//! What of a PostgreSQL server would hurt a backup, beside what opening it as a backup does shows.
+//! Problems of a PostgreSQL server that opening it as a backup does would not show.
 
 use chrono::{DateTime, Utc};
 
@@ -6,10 +6,10 @@ use crate::endpoint::{Endpoint, Globals};
 use crate::report::doctor::Finding;
 use crate::ui::count;
 
-/// Clocks that differ by more make the age of a backup wrong.
+/// Maximum clock difference; with a larger one, the age of a backup would be wrong.
 const CLOCK_TOLERANCE_MS: i64 = 60_000;
 
-/// A server's answers as findings. `now` is this host's clock when it was asked.
+/// Findings about a server. `now` is this host's time when the server was queried.
 pub(super) fn findings(
     endpoint: &Endpoint,
     role: &str,

@@ -1,4 +1,4 @@
-//! What of a Redis server would hurt a backup: rights, the limit of replicas, its clock.
+//! Problems of a Redis server that would affect a backup: permissions, the output buffer limit of replicas, the clock.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use crate::failure::Failure;
 use crate::report::doctor::Finding;
 use crate::ui::size;
 
-/// A server waits some seconds for further replicas before it begins to send.
+/// A server may wait some seconds for further replicas before it starts sending.
 const REPLICATION_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What a backup by replication, and by SCAN, sends.
+/// The commands that a backup sends, by replication and by SCAN.
 const RIGHTS: &str = "resetchannels ~* +hello +auth +select +ping +info +psync +replconf +role +time +scan +dump +type +pttl +pexpiretime \
      +memory|usage +config|get +dbsize +exists";
 
-/// Asks one server, or each master of a cluster.
+/// Checks one server, or each master of a cluster.
 pub(super) async fn findings(
     endpoint: &Endpoint,
     options: &redisdump::ConnectOptions,
@@ -64,7 +64,7 @@ fn buffer(name: &str, limit: redisdump::BufferLimit, used: u64) -> Finding {
     }
 }
 
-/// Begins to replicate as a backup does, and stops at the first byte.
+/// Starts replication as a backup does, and stops at the first byte.
 async fn replication(endpoint: &Endpoint, options: &redisdump::ConnectOptions) -> Option<Finding> {
     let name = &endpoint.name;
     if endpoint.capture == redisdump::CaptureMethod::Scan {
@@ -74,7 +74,7 @@ async fn replication(endpoint: &Endpoint, options: &redisdump::ConnectOptions) -
     let said =
         match tokio::time::timeout(REPLICATION_TIMEOUT, redisdump::Capture::start(options, &method)).await {
             Ok(Ok(_)) => return Some(Finding::ok(name, "its user may replicate (PSYNC)")),
-            // It answered, and was busy.
+            // It responded, but was busy.
             Err(_) => {
                 return Some(Finding::ok(
                     name,

@@ -1,4 +1,4 @@
-//! Whether a source can be backed up: reached, and read as a backup reads it, but for the rows.
+//! Checks whether a source can be backed up: connects, and reads what a backup reads, except for rows.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::failure::Failure;
 use crate::report::doctor::Finding;
 use crate::ui::count;
 
-/// How long a table that another session locks is waited for.
+/// How long to wait for a table that another session has locked.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 
-/// Tries one source. `now` is this host's clock, which runs on meanwhile.
+/// Checks one source. `now` returns this host's current time.
 pub(super) async fn check(endpoint: &Endpoint, now: DateTime<Utc>) -> Vec<Finding> {
     let began = std::time::Instant::now();
     let clock = || now + TimeDelta::from_std(began.elapsed()).unwrap_or_default();
@@ -68,7 +68,7 @@ async fn postgres(
         lock_timeout: Some(LOCK_WAIT),
         ..pgmove::SourceOptions::default()
     };
-    // It locks every table as a backup does, for which it needs the same rights.
+    // Locks every table as a backup does, which requires the same privileges.
     match pgmove::Source::open(options, &settings).await {
         Ok(source) => {
             found.push(Finding::ok(name, "every table can be read".to_owned()));

@@ -1,4 +1,4 @@
-//! Expands a source that stands for every database of its server into one source per database.
+//! Expands a source for every database of a server into one source per database.
 
 use crate::endpoint::{Connection, Endpoint};
 use crate::exit;

@@ -46,7 +46,7 @@ pub(crate) async fn open_source(
         progress.warn(warning.to_string());
     }
     for left_out in &source.catalog().left_out {
-        progress.warn(left_out);
+        progress.warn(left_out.to_string());
     }
     let list: Vec<String> = source.unsupported().iter().map(ToString::to_string).collect();
     if !list.is_empty() {

@@ -83,7 +83,7 @@ pub(crate) enum Mark {
     Type(Written, String, String),
     /// Whether a column is NOT NULL.
     NotNull(Written, String, bool),
-    /// Whether a column has a default, whatever it is.
+    /// Whether a column has a default of any value.
     Default(Written, String, bool),
     /// An enum has this label.
     Label(Written, String),

@@ -72,7 +72,7 @@ async fn what_a_server_does_not_know_is_named() {
     run(&session(&new, "postgres").await, "GRANT pg_maintain TO worker").await;
     let globals = read_globals(&options(&new, "postgres"), false).await.unwrap();
     let report = apply_globals(&options(&old, "postgres"), &globals).await.unwrap();
-    let said = report.left_out.join("\n");
+    let said = report.left_out.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     assert!(said.contains("membership of worker in pg_maintain"), "{said}");
     assert!(said.contains("privileges on parameter work_mem"), "{said}");
 }

@@ -37,7 +37,7 @@ impl PlaceholderExpiries {
         }
     }
 
-    /// The expiry that a placeholder on the server stands for.
+    /// The expiry that a placeholder on the server represents.
     pub(crate) fn original(self, at: i64) -> Option<i64> {
         self.is_placeholder(at).then(|| at - STEP)
     }

@@ -7,7 +7,7 @@ use super::translate::Words;
 /// An expiry in a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Expiring {
-    /// The number, as it stands there.
+    /// The number as written.
     pub(super) number: i64,
     /// Milliseconds in one.
     pub(super) unit: i64,

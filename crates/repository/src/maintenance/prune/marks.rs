@@ -12,7 +12,7 @@ use crate::{Error, Repository};
 
 /// Maximum number of objects in a mark, so that it can be read and rewritten at once.
 const PER_MARK: usize = 10_000;
-/// Content of the file beside an executed mark.
+/// Content of the file next to an executed mark.
 pub(crate) const DONE: &[u8] = b"{}\n";
 
 /// `marks/<name>.json`
