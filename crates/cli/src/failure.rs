@@ -150,7 +150,7 @@ impl Failure {
         let body = body.join("\n");
         if self.message.is_empty() {
             self.message = body;
-        } else if !self.has_said(&body) {
+        } else if !self.contains_message(&body) {
             self.caused_by.push(body);
         }
     }
@@ -167,7 +167,7 @@ impl Failure {
 
     /// Whether `text` adds nothing. Drivers repeat the server's message with labels of their own ("ERROR: …"), after
     /// a prefix such as "db error".
-    fn has_said(&self, text: &str) -> bool {
+    fn contains_message(&self, text: &str) -> bool {
         const LABELS: [&str; 6] = ["ERROR: ", "FATAL: ", "PANIC: ", "DETAIL: ", "HINT: ", "db error: "];
         let contains = |wanted: &str| {
             let all = std::iter::once(&self.message).chain(&self.caused_by).chain(&self.hints);

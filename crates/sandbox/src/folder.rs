@@ -17,7 +17,7 @@ impl Folder {
     pub(crate) fn new(prefix: &str, user: Option<User>) -> Result<Folder, Error> {
         let usual = std::env::temp_dir();
         let short = usual.as_os_str().len() <= 60;
-        let reachable = user.is_none() || usual.ancestors().all(anybody_may_enter);
+        let reachable = user.is_none() || usual.ancestors().all(is_world_accessible);
         let base = if short && reachable { usual } else { PathBuf::from("/tmp") };
         // Set from the beginning: a process that has opened a folder keeps access to it.
         let folder = tempfile::Builder::new()
@@ -72,7 +72,7 @@ impl Drop for Folder {
     }
 }
 
-fn anybody_may_enter(folder: &Path) -> bool {
+fn is_world_accessible(folder: &Path) -> bool {
     folder.as_os_str().is_empty() || folder.metadata().is_ok_and(|metadata| metadata.mode() & 0o001 != 0)
 }
 

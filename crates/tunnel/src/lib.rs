@@ -35,7 +35,7 @@
 //! |---|---|
 //! | behind ssh | `ssh -W host:port` over its standard input and output, within one login for all |
 //! | a container | TCP to its address, if Docker's network is the host's own; otherwise `docker exec -i` with a relay that the image has (bash, nc, perl); otherwise a published port |
-//! | a pod | a `kubectl port-forward` of its own, to a port of 127.0.0.1 that kubectl chooses |
+//! | a pod | a separate `kubectl port-forward`, to a port of 127.0.0.1 that kubectl chooses |
 //!
 //! Child processes are reaped, and end with their connection. They also end when this process is killed by a signal that it cannot handle: each reads from a pipe that ends with this process, or is supervised by a shell that does.
 //!

@@ -96,7 +96,7 @@ impl Stream {
                 for (at, (running, mark)) in running.iter().enumerate() {
                     // The end of a pipe is the end of its program; the others may continue.
                     let time = if at == 0 && own { MESSAGE_TIMEOUT } else { BACKGROUND_MESSAGE_TIMEOUT };
-                    said.extend(running.complaint_within(time, *mark).await);
+                    said.extend(running.message_within(time, *mark).await);
                 }
                 (!said.is_empty()).then(|| said.join("; "))
             })
@@ -117,8 +117,8 @@ impl Stream {
 
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whats: Vec<&str> = self.running.iter().map(|(running, _)| running.what.as_str()).collect();
-        f.debug_tuple("Stream").field(&whats).finish()
+        let commands: Vec<&str> = self.running.iter().map(|(running, _)| running.what.as_str()).collect();
+        f.debug_tuple("Stream").field(&commands).finish()
     }
 }
 

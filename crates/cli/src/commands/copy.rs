@@ -23,7 +23,7 @@ Examples:
 ///
 /// Only chunks that are missing there are copied, and each is verified on the way. Without SNAPSHOT, every snapshot is
 /// copied that the target neither has nor has forgotten. The target must exist (`dbhaul init`); its encryption and its
-/// chunk size may differ. It needs retention of its own (`dbhaul forget --repository …`). A damaged snapshot is
+/// chunk size may differ. It needs its own retention (`dbhaul forget --repository …`). A damaged snapshot is
 /// reported and skipped, and makes the exit code 3.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]

@@ -20,8 +20,8 @@ Examples:
 
 /// Import backup files of earlier scripts as snapshots
 ///
-/// Takes pg_dump scripts (`*.sql.gz`) and archives of a Redis data folder (`*.tar.gz`), each with its checksum beside
-/// it (`FILE.sha256`, as sha256sum writes it). A snapshot is dated by the file's name, in the zone of the retention
+/// Takes pg_dump scripts (`*.sql.gz`) and archives of a Redis data folder (`*.tar.gz`), each with its checksum next
+/// to it (`FILE.sha256`, as sha256sum writes it). A snapshot is dated by the file's name, in the zone of the retention
 /// policy, so that retention counts old and new backups as one history. An archive of Redis becomes a snapshot like
 /// any other. A dump is stored byte for byte and checked, but dbhaul does not restore it: `export --format file`
 /// writes it again. It never displaces a backup made by dbhaul.

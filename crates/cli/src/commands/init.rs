@@ -30,7 +30,7 @@ Examples:
 ///
 /// Nothing that exists is overwritten. If there is a configuration already, only the repository is created.
 ///
-/// --recipient or --passphrase encrypts the repository. A key file is then written beside the configuration: with it
+/// --recipient or --passphrase encrypts the repository. A key file is then written next to the configuration: with it
 /// this host can back up, list, forget and prune, but cannot decrypt backups. Restoring requires the identity that
 /// belongs to a recipient (`dbhaul key generate` creates one; keep it elsewhere) or the passphrase. If those are lost,
 /// nothing can be restored.

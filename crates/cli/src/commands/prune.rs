@@ -18,7 +18,7 @@ Examples:
 
 /// Delete data that no snapshot references
 ///
-/// Safe to run beside backups, and without locks: unreferenced data is marked, and deleted by a later run once its
+/// Safe to run during backups, without locks: unreferenced data is marked, and deleted by a later run once its
 /// grace period (72 hours by default) is over and still nothing references it. `forget` and `backup` prune too.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]

@@ -42,9 +42,9 @@ pub(super) async fn run(args: UndeleteArgs, context: &Context) -> anyhow::Result
     let mut report =
         UndeleteReport { brought_back: Vec::new(), can_be_brought_back: Vec::new(), missing: Vec::new() };
     for name in &args.snapshots {
-        let wanted = forgotten.iter().find(|gone| gone.header.id.as_str() == name);
+        let wanted = forgotten.iter().find(|entry| entry.header.id.as_str() == name);
         let id = match wanted {
-            Some(gone) => gone.header.id.clone(),
+            Some(entry) => entry.header.id.clone(),
             None => {
                 return Err(repository::Error::NoSnapshot {
                     wanted: name.clone(),
@@ -60,7 +60,7 @@ pub(super) async fn run(args: UndeleteArgs, context: &Context) -> anyhow::Result
         report.brought_back.push(id);
     }
     report.can_be_brought_back =
-        forgotten.into_iter().filter(|gone| !report.brought_back.contains(&gone.header.id)).collect();
+        forgotten.into_iter().filter(|entry| !report.brought_back.contains(&entry.header.id)).collect();
     let list = args.snapshots.is_empty();
     let exit = if report.missing.is_empty() { Exit::Done } else { Exit::Differs };
     if list {
@@ -80,13 +80,13 @@ impl UndeleteReport {
             text += &format!("{object} is missing: `dbhaul check` lists the affected snapshots\n");
         }
         if list {
-            for gone in &self.can_be_brought_back {
+            for entry in &self.can_be_brought_back {
                 text += &format!(
                     "{}  job {}, forgotten {}, can be brought back until {}\n",
-                    gone.header.id,
-                    gone.header.job,
-                    time(gone.forgotten_at, zone),
-                    time(gone.until, zone)
+                    entry.header.id,
+                    entry.header.job,
+                    time(entry.forgotten_at, zone),
+                    time(entry.until, zone)
                 );
             }
             if self.can_be_brought_back.is_empty() {

@@ -4,7 +4,7 @@ use super::keys::{Table, key};
 
 pub(super) const NIGHTLY: Table = Table {
     name: "[nightly]",
-    meaning: "What `dbhaul nightly` does beside the backup, and when a schedule starts it.",
+    meaning: "What `dbhaul nightly` does besides the backup, and when a schedule starts it.",
     keys: &[
         key(
             "at",

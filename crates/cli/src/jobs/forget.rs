@@ -35,10 +35,10 @@ pub(crate) async fn run(
     }
     let applied = !dry_run && plan.refused.is_none();
     if applied {
-        let goes = |id: &SnapshotId| plan.removed().any(|entry| entry.id == id.as_str());
-        let going: Vec<SnapshotId> =
-            listing.headers.iter().map(|header| header.id.clone()).filter(goes).collect();
-        repository.forget(&going, now).await?;
+        let is_removed = |id: &SnapshotId| plan.removed().any(|entry| entry.id == id.as_str());
+        let removed: Vec<SnapshotId> =
+            listing.headers.iter().map(|header| header.id.clone()).filter(is_removed).collect();
+        repository.forget(&removed, now).await?;
     }
     let pruned = if applied { prune(repository, progress).await } else { None };
     Ok(ForgetReport { job: job.to_owned(), policy: policy.clone(), applied, plan, pruned })
@@ -110,9 +110,9 @@ pub(crate) async fn named(
     }
     let listing = repository.headers().await?;
     let now = now(repository).await;
-    let going: Vec<&SnapshotHeader> =
+    let removed: Vec<&SnapshotHeader> =
         listing.headers.iter().filter(|header| ids.contains(&header.id)).collect();
-    let mut jobs: Vec<&str> = going.iter().map(|header| header.job.as_str()).collect();
+    let mut jobs: Vec<&str> = removed.iter().map(|header| header.job.as_str()).collect();
     jobs.sort_unstable();
     jobs.dedup();
     let mut refused = Vec::new();
@@ -124,7 +124,7 @@ pub(crate) async fn named(
                 .iter()
                 .filter(|because| Guard::of(because.reason).is_some_and(|guard| !allowed.contains(&guard)));
             let reasons: Vec<String> = reasons.map(ToString::to_string).collect();
-            if !reasons.is_empty() && going.iter().any(|header| header.id.as_str() == entry.id) {
+            if !reasons.is_empty() && removed.iter().any(|header| header.id.as_str() == entry.id) {
                 refused.push(format!("{} of job `{job}`: {}", entry.id, reasons.join(", ")));
             }
         }

@@ -32,7 +32,7 @@ struct Sides<'a> {
 
 impl Sides<'_> {
     /// Less than half: the source may be the older one, a subset, or empty.
-    fn far_fewer(&self) -> bool {
+    fn shrinks_by_half(&self) -> bool {
         self.coming.is_some_and(|coming| coming.saturating_mul(2) < self.there)
     }
 
@@ -47,7 +47,7 @@ impl Sides<'_> {
 
     /// Refuses far fewer, unless that is allowed.
     fn enough(&self, replacing: &Replacing) -> anyhow::Result<()> {
-        if !self.far_fewer() || replacing.fewer {
+        if !self.shrinks_by_half() || replacing.fewer {
             return Ok(());
         }
         Err(exit::refused(format!(
@@ -214,7 +214,7 @@ mod tests {
     fn under_half_is_far_fewer() {
         let fewer = |there, coming| {
             let sides = Sides { target: "h:1/d", unit: "rows", there, coming, about: "" };
-            (sides.far_fewer(), sides.enough(&Replacing { named: None, fewer: true }).is_ok())
+            (sides.shrinks_by_half(), sides.enough(&Replacing { named: None, fewer: true }).is_ok())
         };
         assert_eq!(fewer(1, Some(0)), (true, true));
         assert_eq!(fewer(100, Some(49)), (true, true));

@@ -70,8 +70,8 @@ impl Channel {
         }
         let asked = notice.occasions.iter().any(|occasion| self.occasions.contains(occasion));
         // The absolute difference, so that a clock that was set back cannot silence it for longer.
-        let lately = last.is_some_and(|last| (notice.at - last).abs() < self.quiet_for);
-        asked && (!lately || notice.occasions.contains(&Occasion::Recovered))
+        let sent_recently = last.is_some_and(|last| (notice.at - last).abs() < self.quiet_for);
+        asked && (!sent_recently || notice.occasions.contains(&Occasion::Recovered))
     }
 
     /// Key under which the time of the last such notice is stored.

@@ -129,8 +129,8 @@ async fn send(kind: ChannelKind, answers: &[Answer]) -> (Vec<String>, Vec<String
     let server = Server::start(answers).await;
     let log = Arc::new(Log::default());
     let progress = Progress::shown_by(log.clone());
-    let told = channel(kind, &server.url, &[Occasion::Failure]);
-    let notifier = Notifier::start(vec![told], quick(), &progress);
+    let configured = channel(kind, &server.url, &[Occasion::Failure]);
+    let notifier = Notifier::start(vec![configured], quick(), &progress);
     let delivered = notifier.finish(&notice(&[Occasion::Failure], 4), |_| None, Duration::from_secs(2)).await;
     let warned = log.0.lock().unwrap().clone();
     for text in &warned {
@@ -204,8 +204,8 @@ async fn what_takes_too_long_after_the_run_is_dropped() {
 async fn a_dead_mans_switch_hears_the_start_and_the_exit_code() {
     for (exit_code, path) in [(0, "/hooks/s3cret?rid="), (4, "/hooks/s3cret/4?rid=")] {
         let server = Server::start(&[]).await;
-        let told = channel(ChannelKind::Healthchecks, &server.url, &[]);
-        let notifier = Notifier::start(vec![told], quick(), &Progress::new(true));
+        let configured = channel(ChannelKind::Healthchecks, &server.url, &[]);
+        let notifier = Notifier::start(vec![configured], quick(), &Progress::new(true));
         while server.seen().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -86,7 +86,7 @@ impl NightlyReport {
     }
 
     /// Whether the next successful run is a recovery.
-    pub(crate) fn is_trouble(&self) -> bool {
+    pub(crate) fn has_problem(&self) -> bool {
         self.exit_code != 0 || !self.stale.is_empty()
     }
 

@@ -34,7 +34,7 @@ pub(crate) struct TargetOutcome {
     pub(crate) access: Option<redisdump::AccessReport>,
     /// Replication offsets of a live Redis source at capture and at the end, if it was written to meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) source_went_on: Option<SourceWrites>,
+    pub(crate) note_source_writes: Option<SourceWrites>,
 }
 
 /// A source that was written to while it was copied.
@@ -102,7 +102,7 @@ impl TargetOutcome {
             server: server.to_string(),
             result: TargetResult::Postgres(Box::new(proven)),
             access: None,
-            source_went_on: None,
+            note_source_writes: None,
         }
     }
 
@@ -117,7 +117,7 @@ impl TargetOutcome {
             server: restored.server.to_string(),
             result: TargetResult::Redis { restored: Box::new(restored), proof: proof.map(Box::new) },
             access: None,
-            source_went_on: None,
+            note_source_writes: None,
         }
     }
 
@@ -128,18 +128,18 @@ impl TargetOutcome {
             server: replayed.server.to_string(),
             result: TargetResult::Aof { replayed: Box::new(replayed) },
             access: None,
-            source_went_on: None,
+            note_source_writes: None,
         }
     }
 
     /// Records that the source was written to meanwhile, if it was.
-    pub(crate) fn source_went_on(
+    pub(crate) fn note_source_writes(
         &mut self,
         captured: redisdump::WritePosition,
         now: redisdump::WritePosition,
     ) {
         if captured.written_until(&now) == Some(true) {
-            self.source_went_on = Some(SourceWrites { captured: captured.offset, now: now.offset });
+            self.note_source_writes = Some(SourceWrites { captured: captured.offset, now: now.offset });
         }
     }
 
@@ -204,7 +204,7 @@ impl TargetOutcome {
                 });
             }
         }
-        if let Some(SourceWrites { captured, now }) = &self.source_went_on {
+        if let Some(SourceWrites { captured, now }) = &self.note_source_writes {
             let shown =
                 |offset: &Option<i64>| offset.map_or_else(|| "not known".to_owned(), |n| n.to_string());
             out.push_str(&format!(

@@ -14,19 +14,18 @@ struct Stage {
     here: tempfile::TempDir,
 }
 
+/// A table with rows, owned by a role.
+pub(crate) const POSITIONS: &str =
+    "CREATE ROLE app; CREATE TABLE positions (id int PRIMARY KEY, symbol text);
+    INSERT INTO positions SELECT n, 'KRW-BTC' FROM generate_series(1, 500) n;
+    ALTER TABLE positions OWNER TO app";
+
 impl Stage {
     async fn start() -> Option<Stage> {
         let binaries = require_postgres(15)?;
         let source = Postgres::start(&binaries, PostgresOptions::default()).unwrap();
         let client = postgres(&source.url("postgres")).await;
-        client
-            .batch_execute(
-                "CREATE ROLE app; CREATE TABLE positions (id int PRIMARY KEY, symbol text);
-                 INSERT INTO positions SELECT n, 'KRW-BTC' FROM generate_series(1, 500) n;
-                 ALTER TABLE positions OWNER TO app",
-            )
-            .await
-            .unwrap();
+        client.batch_execute(POSITIONS).await.unwrap();
         let here = folder();
         dbhaul(here.path(), &["init", "--no-config", "--repository", "store"]).exits(0);
         let stage = Stage { source, here };

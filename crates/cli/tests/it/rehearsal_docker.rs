@@ -10,6 +10,7 @@ use sandbox::{Postgres, PostgresOptions, Redis};
 
 use crate::common::image::{Image, docker, has_docker, postgres_image, redis_image};
 use crate::common::{Run, ask, command, dbhaul, folder, postgres, quick_redis};
+use crate::rehearsal::POSITIONS;
 
 /// Docker has one list of containers, and each test looks at all of them.
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -92,14 +93,7 @@ impl Drop for Source {
 async fn filled(sql: &str) -> Option<Postgres> {
     let server = Postgres::start(&require_postgres(15)?, PostgresOptions::default()).unwrap();
     let client = postgres(&server.url("postgres")).await;
-    client
-        .batch_execute(
-            "CREATE ROLE app; CREATE TABLE positions (id int PRIMARY KEY, symbol text);
-             INSERT INTO positions SELECT n, 'KRW-BTC' FROM generate_series(1, 500) n;
-             ALTER TABLE positions OWNER TO app",
-        )
-        .await
-        .unwrap();
+    client.batch_execute(POSITIONS).await.unwrap();
     client.batch_execute(sql).await.unwrap();
     Some(server)
 }

@@ -1,14 +1,14 @@
 //! The statements of docs/security.md: what they grant is sufficient, and no more than is said there.
 #![allow(clippy::unwrap_used, reason = "test code")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use s3s::S3Result;
 use s3s::access::{S3Access, S3AccessContext};
 use sandbox::testing::{require_postgres, require_redis};
 use sandbox::{Postgres, PostgresOptions, Redis};
 
-use crate::common::{Run, ask, command, dbhaul, folder, postgres, quick_redis};
+use crate::common::{Run, ask, command, dbhaul, files, folder, postgres, quick_redis};
 use crate::s3_server;
 
 fn page(language: &str) -> String {
@@ -255,15 +255,4 @@ async fn a_host_that_can_only_write_backs_up_and_destroys_nothing() {
     let args = ["restore", "latest", "--repository", &url, "--identity", &identity, "--redis", &to.url()];
     run(elsewhere.path(), &args).exits(0);
     assert_eq!(ask(&to.url(), &["GET", "k"]).await.unwrap(), ["v"]);
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap().flatten() {
-        match entry.file_type().unwrap().is_dir() {
-            true => found.extend(files(&entry.path())),
-            false => found.push(entry.path()),
-        }
-    }
-    found
 }

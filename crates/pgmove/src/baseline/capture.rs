@@ -90,8 +90,8 @@ fn table_text(out: &mut String, catalog: &Catalog, name: &str, table: &Table) {
         TableKind::Ordinary => "",
         kind => kind.keyword(),
     };
-    let remark = if words.is_empty() { String::new() } else { format!("    # {}", words.to_lowercase()) };
-    let _ = writeln!(out, "\n[table.{name}.columns]{remark}");
+    let comment = if words.is_empty() { String::new() } else { format!("    # {}", words.to_lowercase()) };
+    let _ = writeln!(out, "\n[table.{name}.columns]{comment}");
     for column in &table.columns {
         let mut attributes = format!("type = {}", toml_string(&column.type_name));
         // The columns of a view follow from its query.

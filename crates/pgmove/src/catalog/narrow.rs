@@ -117,11 +117,11 @@ impl Catalog {
         let kept: HashMap<u32, Table> =
             self.tables.iter().map(|table| (table.meta.oid, table.clone())).collect();
         for table in &mut self.tables {
-            let (parents, gone): (Vec<Parent>, Vec<Parent>) = std::mem::take(&mut table.parents)
+            let (parents, excluded): (Vec<Parent>, Vec<Parent>) = std::mem::take(&mut table.parents)
                 .into_iter()
                 .partition(|parent| filter.wants_table(&parent.name));
             table.parents = parents;
-            let Some(first) = gone.first() else { continue };
+            let Some(first) = excluded.first() else { continue };
             self.left_out.push(LeftOut::Parent {
                 table: table.name(),
                 parent: first.name.clone(),

@@ -17,16 +17,16 @@ pub(crate) fn through(catalog: &Catalog, encodings_differ: bool) -> HashMap<Qual
     let mut found = HashMap::new();
     for leaf in catalog.tables.iter().filter(|table| table.is_partition() && table.has_data()) {
         let mut at = leaf;
-        let mut uppermost = None;
+        let mut topmost = None;
         while at.is_partition()
             && let Some(parent) = at.parents.first().and_then(|parent| by_oid.get(&parent.oid))
         {
             if is_uncertain(parent, encodings_differ) {
-                uppermost = Some(parent.name());
+                topmost = Some(parent.name());
             }
             at = parent;
         }
-        if let Some(name) = uppermost {
+        if let Some(name) = topmost {
             found.insert(leaf.name(), name);
         }
     }

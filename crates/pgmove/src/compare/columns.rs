@@ -11,7 +11,7 @@ use crate::catalog::Catalog;
 use crate::catalog::table::Table;
 
 /// The catalog with the columns of children in the order that they would have if created now.
-pub(crate) fn as_made(catalog: &Catalog) -> Cow<'_, Catalog> {
+pub(crate) fn with_inherited_first(catalog: &Catalog) -> Cow<'_, Catalog> {
     let is_child = |table: &Table| !table.parents.is_empty() && !table.is_partition();
     if !catalog.tables.iter().any(is_child) {
         return Cow::Borrowed(catalog);

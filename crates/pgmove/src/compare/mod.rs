@@ -21,7 +21,7 @@ use crate::connect::ConnectOptions;
 use crate::ddl::RenderOptions;
 use crate::digest::TableProof;
 use crate::dump::{Source, SourceOptions, TableSlice};
-pub(crate) use columns::as_made;
+pub(crate) use columns::with_inherited_first;
 pub(crate) use deparse::settled;
 pub use rows::{DifferingRow, DifferingRows, ShownValue};
 pub(crate) use spelling::same_but_for_spelling;

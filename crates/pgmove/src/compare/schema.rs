@@ -177,7 +177,7 @@ fn definitions(
     let left_has = |name: &str| left.extensions.iter().any(|extension| extension.meta.name == name);
     let mut made_by: BTreeMap<String, String> = BTreeMap::new();
     for (side, (catalog, options)) in [(left, left_options), (right, right_options)].into_iter().enumerate() {
-        let mut catalog = super::columns::as_made(catalog);
+        let mut catalog = super::columns::with_inherited_first(catalog);
         if catalog.timescale.is_some() && !ranges {
             let timescale = catalog.to_mut().timescale.iter_mut();
             timescale.flat_map(|timescale| &mut timescale.aggregates).for_each(|a| a.invalid = None);

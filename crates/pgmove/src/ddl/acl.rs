@@ -141,11 +141,11 @@ pub(crate) fn settle(
                 other => options.role(other).to_owned(),
             };
             let named = renamed(granted(acl), &name);
-            let born = Granted::from([(
+            let initial_acl = Granted::from([(
                 (on.owner.to_owned(), on.owner.to_owned()),
                 OLD_TABLE.chars().map(|letter| (letter, false)).collect(),
             )]);
-            translated(on, named, born, versions).0
+            translated(on, named, initial_acl, versions).0
         }
     };
     difference(on, &target, &actual)
@@ -172,8 +172,8 @@ fn difference(on: GrantObject<'_>, acl: &Granted, initial: &Granted) -> Vec<Stri
     for (key, before) in initial {
         let after = find(acl, key).unwrap_or(&none);
         let (grantee, grantor) = (role(&key.0), &key.1);
-        let gone = words(on, before.keys().filter(|letter| !after.contains_key(letter)));
-        if let Some(words) = gone {
+        let removed = words(on, before.keys().filter(|letter| !after.contains_key(letter)));
+        if let Some(words) = removed {
             revokes.push(by(grantor, format!("{}REVOKE {words} ON {to} FROM {grantee}", on.prefix)));
         }
         let kept = before.iter().filter(|(letter, option)| **option && after.get(letter) == Some(&false));
@@ -386,9 +386,9 @@ mod tests {
 
     #[test]
     fn grant_options_come_and_go_alone() {
-        let born = ["o=arwdDxtm/o", "u=r*w*/o"];
+        let initial_acl = ["o=arwdDxtm/o", "u=r*w*/o"];
         assert_eq!(
-            commands_for(&["o=ar*wdDxtm/o", "u=rw*/o"], &born, 180_000, 180_000),
+            commands_for(&["o=ar*wdDxtm/o", "u=rw*/o"], &initial_acl, 180_000, 180_000),
             [
                 "REVOKE GRANT OPTION FOR SELECT ON TABLE public.t FROM u",
                 "GRANT SELECT ON TABLE public.t TO o WITH GRANT OPTION",

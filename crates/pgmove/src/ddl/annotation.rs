@@ -119,17 +119,17 @@ impl<'a> Builder<'a> {
             self.about("built-in", builtin.identity.clone());
             self.made_by(None);
             // The initial owner granted the privileges; a later owner took them over, and gets them again.
-            let born = acl::grantor(&builtin.initial_acl).unwrap_or_else(|| builtin.owner.clone());
-            let acl = acl::of_owner(&builtin.acl, &builtin.owner, &born);
+            let initial_owner = acl::grantor(&builtin.initial_acl).unwrap_or_else(|| builtin.owner.clone());
+            let acl = acl::of_owner(&builtin.acl, &builtin.owner, &initial_owner);
             let on = GrantObject {
                 kind: &builtin.kind,
                 identity: &builtin.identity,
                 column: builtin.column.as_deref(),
                 prefix: "",
-                owner: &born,
+                owner: &initial_owner,
             };
             self.grant(on, &acl, &builtin.initial_acl);
-            if born != builtin.owner && builtin.column.is_none() && !self.options.no_owner {
+            if initial_owner != builtin.owner && builtin.column.is_none() && !self.options.no_owner {
                 let owner = ident(self.options.role(&builtin.owner)).into_owned();
                 self.push(format!("ALTER {} {} OWNER TO {owner}", builtin.kind, builtin.identity));
             }

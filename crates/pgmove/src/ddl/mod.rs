@@ -64,9 +64,10 @@ pub fn render(catalog: &Catalog, target_version_num: u32, options: &RenderOption
 pub fn required_roles(catalog: &Catalog, options: &RenderOptions) -> BTreeMap<String, BTreeSet<String>> {
     let mut out: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     // From 14 on this predefined role exists and owns `public`. On an older server `public` keeps its owner.
-    let born = |role: &str, object: &str| role == function::PUBLIC_OWNER && object.ends_with("schema public");
+    let owned_initially =
+        |role: &str, object: &str| role == function::PUBLIC_OWNER && object.ends_with("schema public");
     let mut need = |role: &str, object: String| {
-        if !role.is_empty() && !born(role, &object) {
+        if !role.is_empty() && !owned_initially(role, &object) {
             out.entry(options.role(role).to_owned()).or_default().insert(object);
         }
     };

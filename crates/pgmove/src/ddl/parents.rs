@@ -45,11 +45,11 @@ pub(super) fn says_not_null(table: &Table, column: &Column, by_oid: &HashMap<u32
     column
         .not_null_constraint
         .as_ref()
-        .is_some_and(|constraint| constraint.local || outdoes_parents(table, column, by_oid))
+        .is_some_and(|constraint| constraint.local || validated_only_locally(table, column, by_oid))
 }
 
 /// Whether a NOT NULL constraint is validated although those of its parents are not.
-pub(super) fn outdoes_parents(table: &Table, column: &Column, by_oid: &HashMap<u32, &Table>) -> bool {
+pub(super) fn validated_only_locally(table: &Table, column: &Column, by_oid: &HashMap<u32, &Table>) -> bool {
     let is = |valid: bool| {
         move |parent: &Column| {
             parent.not_null_constraint.as_ref().is_some_and(|theirs| theirs.validated == valid)
@@ -74,7 +74,7 @@ pub(super) fn not_null_in_line(
             .not_null_constraint
             .as_ref()
             .is_some_and(|constraint| constraint.local && constraint.validated)
-        && !outdoes_parents(table, column, by_oid)
+        && !validated_only_locally(table, column, by_oid)
 }
 
 pub(super) fn parents_column<'a>(

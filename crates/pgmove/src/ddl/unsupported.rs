@@ -341,10 +341,10 @@ fn uses_multirange(catalog: &Catalog, range: u32) -> bool {
     let multiranges = own.clone();
     own.insert(range);
     let internal = catalog.dependencies.iter().filter(|edge| edge.kind == DependencyKind::Internal);
-    let brought: HashSet<Address> =
+    let restored: HashSet<Address> =
         internal.filter(|edge| own.contains(&edge.ref_oid)).map(|edge| edge.from()).collect();
     catalog.dependencies.iter().any(|edge| {
-        multiranges.contains(&edge.ref_oid) && !own.contains(&edge.oid) && !brought.contains(&edge.from())
+        multiranges.contains(&edge.ref_oid) && !own.contains(&edge.oid) && !restored.contains(&edge.from())
     })
 }
 

@@ -188,7 +188,7 @@ impl SourceLocks {
                    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
         let rows = self.coordinator.query("who waits for locks", sql).await?;
         if self.note_waiting(rows) {
-            self.let_go().await?;
+            self.release().await?;
         }
         Ok(())
     }
@@ -227,7 +227,7 @@ impl SourceLocks {
     }
 
     /// Another session takes the locks still needed, and the one that holds all of them ends.
-    async fn let_go(&self) -> Result<(), Error> {
+    async fn release(&self) -> Result<(), Error> {
         let needed: Vec<LockedTable> = {
             let state = self.state();
             state.tables.values().filter(|table| table.open > 0).map(|table| table.table.clone()).collect()

@@ -444,7 +444,7 @@ impl Target {
         let last = self.analyzed_last.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(tables) = last {
             stream::iter(&tables)
-                .map(|table| self.give_statistics(plan, table))
+                .map(|table| self.import_or_collect_statistics(plan, table))
                 .buffer_unordered(self.context.options.jobs.max(1))
                 .try_collect::<()>()
                 .await?;

@@ -13,7 +13,7 @@ use super::{resume, rights, tablespaces};
 use crate::Error;
 use crate::catalog::table::TableKind;
 use crate::catalog::{Catalog, QualifiedName, large_objects_table};
-use crate::compare::as_made;
+use crate::compare::with_inherited_first;
 use crate::conflict::Conflict;
 use crate::connect::Session;
 use crate::connect::value_settings::ValueSettings;
@@ -93,7 +93,7 @@ pub(crate) async fn make(
     source_and_versions(request, &plan, &mut found).await?;
     if plan.into.is_none() {
         let resumed = target.existing == Existing::Resume;
-        let made = if resumed { as_made(catalog) } else { Cow::Borrowed(catalog) };
+        let made = if resumed { with_inherited_first(catalog) } else { Cow::Borrowed(catalog) };
         plan.script = ddl::render(&made, version, options)?;
         if resumed {
             found.conflicts.extend(resume::settle(session, &mut plan, catalog, options).await?);

@@ -9,7 +9,7 @@ use super::read_back;
 use super::resume_not_null::assume_pending;
 use crate::Error;
 use crate::catalog::{Catalog, QualifiedName, large_objects_table};
-use crate::compare::{as_made, same_but_for_spelling, settled};
+use crate::compare::{same_but_for_spelling, settled, with_inherited_first};
 use crate::conflict::Conflict;
 use crate::connect::Session;
 use crate::ddl::{self, RenderOptions, Statement};
@@ -102,15 +102,18 @@ pub(super) async fn settle(
     let version = theirs.min(ours);
     let wanted = RenderOptions { privileges_for: Some(ours), ..options.clone().comparing(theirs, ours) };
     let found = RenderOptions { role_map: Default::default(), ..wanted.clone() };
-    let left = objects(&as_made(catalog), version, &wanted)?;
-    let mut right = objects(&as_made(&here), version, &found)?;
+    let left = objects(&with_inherited_first(catalog), version, &wanted)?;
+    let mut right = objects(&with_inherited_first(&here), version, &found)?;
     assumed.iter().for_each(|object| drop(right.remove(&settled(object))));
-    let exact =
-        objects(&as_made(&here), ours, &RenderOptions { role_map: Default::default(), ..options.clone() })?;
+    let exact = objects(
+        &with_inherited_first(&here),
+        ours,
+        &RenderOptions { role_map: Default::default(), ..options.clone() },
+    )?;
 
     let mut resume = Resume::default();
     let mut conflicts = Vec::new();
-    let strays = half_made_constraints(catalog);
+    let strays = incomplete_constraints(catalog);
     for (object, statements) in &right {
         let extension = statements.iter().all(|statement| statement.extension.is_some());
         if left.contains_key(object) || extension || is_everywhere(object) {
@@ -167,7 +170,7 @@ pub(super) async fn settle(
 }
 
 /// Indexes without the constraint that should use them, by their names as objects.
-fn half_made_constraints(catalog: &Catalog) -> HashMap<String, QualifiedName> {
+fn incomplete_constraints(catalog: &Catalog) -> HashMap<String, QualifiedName> {
     let backing = catalog.indexes.iter().filter(|index| index.constraint.is_some());
     backing.map(|index| (settled(format!("index {}", index.meta.qualified())), index.name())).collect()
 }

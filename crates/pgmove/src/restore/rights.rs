@@ -51,7 +51,7 @@ pub(super) async fn to_make(
     if !options.no_acl {
         privileges(catalog, &mut rights);
         let script = ddl::render(catalog, session.server().version_num, options)?;
-        in_others_place(&script, &mut rights);
+        foreign_grants(&script, &mut rights);
         if options.no_public_comment {
             public_privileges(session, catalog, options, &mut rights).await?;
         }
@@ -305,7 +305,7 @@ fn privileges(catalog: &Catalog, rights: &mut Rights) {
 }
 
 /// Privileges granted by a role other than the owner must be granted by that role, which only a superuser can do.
-fn in_others_place(script: &Script, rights: &mut Rights) {
+fn foreign_grants(script: &Script, rights: &mut Rights) {
     for (_, statement) in script.section(Section::Privileges) {
         let Some(rest) = statement.sql.strip_prefix("SET SESSION AUTHORIZATION ") else { continue };
         rights.conflicts.push(Conflict::ForeignGrantor {

@@ -321,7 +321,7 @@ impl Target {
                 Ok(self.context.note(object, done)?.map_or(Done::Refused, |_| Done::Ran))
             }
             Work::Analyze { table } | Work::ImportStatistics { table } => {
-                self.give_statistics(plan, table).await?;
+                self.import_or_collect_statistics(plan, table).await?;
                 Ok(Done::Ran)
             }
             Work::ReadBack { table, large } => match self.prove_of_size(plan, table, *large).await {

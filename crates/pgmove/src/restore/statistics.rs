@@ -96,7 +96,7 @@ impl Target {
     }
 
     /// Imports a table's statistics if the plan has them; otherwise collects them.
-    pub(super) async fn give_statistics(
+    pub(super) async fn import_or_collect_statistics(
         &self,
         plan: &RestorePlan,
         table: &QualifiedName,

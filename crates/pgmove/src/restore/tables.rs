@@ -34,7 +34,7 @@ pub(super) async fn pre_data(target: &Target, plan: &RestorePlan) -> Result<(), 
         let tables = run.first().is_some_and(|(_, statement)| of_tables(statement));
         if parallel && tables && run.len() > STATEMENTS {
             for phase in phases(run) {
-                beside_each_other(target, &phase).await?;
+                run_groups_in_parallel(target, &phase).await?;
             }
             continue;
         }
@@ -106,7 +106,7 @@ fn collect<'a>(run: &[Numbered<'a>], groups: &HashMap<usize, usize>) -> Vec<Vec<
 }
 
 /// Runs groups on all connections: small ones share messages, a large one takes several.
-async fn beside_each_other(target: &Target, groups: &[Vec<&Statement>]) -> Result<(), Error> {
+async fn run_groups_in_parallel(target: &Target, groups: &[Vec<&Statement>]) -> Result<(), Error> {
     let mut work: Vec<Vec<&Statement>> = Vec::new();
     for group in groups {
         match work.last_mut() {

@@ -132,14 +132,14 @@ pub(super) async fn is_apache(session: &Session) -> Result<bool, Error> {
 pub(crate) async fn license(target: &Session, catalog: &Catalog) -> Result<Vec<TimescaleConflict>, Error> {
     match &catalog.timescale {
         Some(timescale) if installed(target).await? && is_apache(target).await? => {
-            Ok(beyond_apache(timescale))
+            Ok(requires_full_license(timescale))
         }
         _ => Ok(Vec::new()),
     }
 }
 
 /// Features that a server under the Apache license (`timescaledb.license`) lacks.
-pub(crate) fn beyond_apache(timescale: &Timescale) -> Vec<TimescaleConflict> {
+pub(crate) fn requires_full_license(timescale: &Timescale) -> Vec<TimescaleConflict> {
     let lacking =
         |what: &str, name: &QualifiedName| TimescaleConflict::License { object: format!("{what} {name}") };
     let mut found = Vec::new();

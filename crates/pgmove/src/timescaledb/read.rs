@@ -33,7 +33,10 @@ pub(crate) async fn relations(session: &Session) -> Result<BTreeMap<QualifiedNam
                UNION ALL SELECT h.schema_name, h.table_name, a.user_view_schema, a.user_view_name, h.compression_state = 2 \
                FROM _timescaledb_catalog.hypertable h LEFT JOIN _timescaledb_catalog.continuous_agg a ON a.mat_hypertable_id = h.id \
                WHERE h.compression_state = 2 OR a.mat_hypertable_id IS NOT NULL";
-    let rows = session.query("the chunks of hypertables", sql).await.map_err(|e| blame(&version, e))?;
+    let rows = session
+        .query("the chunks of hypertables", sql)
+        .await
+        .map_err(|e| attribute_to_version(&version, e))?;
     Ok(rows
         .into_iter()
         .filter_map(|row| {
@@ -58,7 +61,7 @@ pub(crate) async fn read(client: &Client, catalog: &mut Catalog) -> Result<(), E
     let version = catalog.extensions.iter().find(|extension| extension.meta.name == NAME);
     let version = version.map(|extension| extension.version.clone()).unwrap_or_default();
     refuse_restoring(client).await?;
-    read_all(client, catalog).await.map_err(|error| blame(&version, error))
+    read_all(client, catalog).await.map_err(|error| attribute_to_version(&version, error))
 }
 
 /// In the restoring mode hypertables look like ordinary tables, and those with compressed chunks look empty.
@@ -78,7 +81,7 @@ async fn refuse_restoring(client: &Client) -> Result<(), Error> {
 }
 
 /// Attributes an error in an untested version to that version.
-fn blame(version: &str, error: Error) -> Error {
+fn attribute_to_version(version: &str, error: Error) -> Error {
     match (untried(version), &error) {
         (Some(why), Error::Server { .. }) if !error.is_lost() => Error::Refused {
             what: format!("extension {NAME} cannot be read"),
@@ -330,13 +333,15 @@ async fn jobs(client: &Client) -> Result<Vec<Job>, Error> {
 
 /// Removes relations from the catalog, with everything attached to them. Dependencies and comments of removed objects
 /// are ignored later.
-fn remove(catalog: &mut Catalog, gone: &HashSet<u32>) {
+fn remove(catalog: &mut Catalog, removed: &HashSet<u32>) {
     // Older versions attach triggers of their own to users' tables.
     let means = |name: &str| matches!(name, "ts_insert_blocker" | "ts_cagg_invalidation_trigger");
-    catalog.tables.retain(|table: &Table| !gone.contains(&table.meta.oid));
-    catalog.indexes.retain(|index| !gone.contains(&index.table_oid));
-    catalog.foreign_keys.retain(|key| !gone.contains(&key.table_oid) && !gone.contains(&key.references_oid));
-    catalog.triggers.retain(|trigger| !gone.contains(&trigger.table_oid) && !means(&trigger.name));
-    catalog.rules.retain(|rule| !gone.contains(&rule.table_oid));
-    catalog.policies.retain(|policy| !gone.contains(&policy.table_oid));
+    catalog.tables.retain(|table: &Table| !removed.contains(&table.meta.oid));
+    catalog.indexes.retain(|index| !removed.contains(&index.table_oid));
+    catalog
+        .foreign_keys
+        .retain(|key| !removed.contains(&key.table_oid) && !removed.contains(&key.references_oid));
+    catalog.triggers.retain(|trigger| !removed.contains(&trigger.table_oid) && !means(&trigger.name));
+    catalog.rules.retain(|rule| !removed.contains(&rule.table_oid));
+    catalog.policies.retain(|policy| !removed.contains(&policy.table_oid));
 }

@@ -224,7 +224,7 @@ impl Capture {
                 Some(piece) => Ok(Some((piece, (transfer, report)))),
                 None => {
                     let ((done, digests), server, id, offset, warnings) = report;
-                    hand_over(&digests, &mut transfer.stats);
+                    store_digests(&digests, &mut transfer.stats);
                     let _ = done.set(CaptureReport { warnings, ..transfer.report(server, id, offset)? });
                     Ok(None)
                 }
@@ -257,7 +257,7 @@ impl Capture {
                 Some(piece) => Ok(Some((piece, (scan, report)))),
                 None => {
                     let (done, digests, server) = report;
-                    hand_over(&digests, &mut scan.stats);
+                    store_digests(&digests, &mut scan.stats);
                     let _ = done.set(scan.report(server)?);
                     Ok(None)
                 }
@@ -287,7 +287,7 @@ impl Capture {
     }
 }
 
-fn hand_over(digests: &Mutex<Option<DigestLog>>, stats: &mut CaptureStats) {
+fn store_digests(digests: &Mutex<Option<DigestLog>>, stats: &mut CaptureStats) {
     if let Ok(mut digests) = digests.lock() {
         *digests = stats.log.take();
     }
@@ -358,7 +358,7 @@ impl Transfer {
                     false => Err(self
                         .reader
                         .finish()
-                        .map_or_else(Error::from, |_| self.uneven("the RDB is longer"))),
+                        .map_or_else(Error::from, |_| self.position_mismatch("the RDB is longer"))),
                 };
             }
             End::Length(left) => PIECE.min(usize::try_from(left).unwrap_or(PIECE)),
@@ -380,7 +380,7 @@ impl Transfer {
             Some(End::Length(left)) => {
                 *left = left.saturating_sub(n as u64);
                 if used < n {
-                    return Err(self.uneven("the transfer is longer"));
+                    return Err(self.position_mismatch("the transfer is longer"));
                 }
             }
             _ => self.mark.extend_from_slice(piece.get(used..).unwrap_or_default()),
@@ -428,13 +428,13 @@ impl Transfer {
                 self.mark.extend_from_slice(rest.get(..n).unwrap_or_default());
             }
             if !self.mark.starts_with(mark) {
-                return Err(self.uneven("the end marker differs from the announced one"));
+                return Err(self.position_mismatch("the end marker differs from the announced one"));
             }
         }
         Ok(None)
     }
 
-    fn uneven(&self, message: &str) -> Error {
+    fn position_mismatch(&self, message: &str) -> Error {
         Error::Transfer { target: self.connection.reader.target().to_owned(), message: message.to_owned() }
     }
 

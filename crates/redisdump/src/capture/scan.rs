@@ -70,7 +70,7 @@ pub(super) struct Scan {
     crc: Crc64,
     reader: Reader,
     pub(super) stats: CaptureStats,
-    gone: u64,
+    vanished: u64,
     pub(super) warnings: Vec<String>,
 }
 
@@ -131,7 +131,7 @@ impl Scan {
             crc: Crc64::default(),
             reader: Reader::new(),
             stats,
-            gone: 0,
+            vanished: 0,
             warnings,
         };
         let mut head = match dump::dialect(version) {
@@ -295,7 +295,7 @@ impl Scan {
         }
         match answer {
             Answer::Gone => {
-                self.gone += 1;
+                self.vanished += 1;
                 Ok(())
             }
             Answer::Again { length } => {
@@ -424,7 +424,7 @@ impl Scan {
         Ok(CaptureReport {
             consistency: self.consistency(),
             warnings: self.warnings.clone(),
-            gone_meanwhile: self.gone,
+            gone_meanwhile: self.vanished,
             ..self.stats.report(server, &self.reader)?
         })
     }

@@ -105,7 +105,7 @@ impl Merge<'_> {
             self.current = taken.within.then_some(at);
             self.next = (at + 1) % self.sources.len().max(1);
             if !taken.bytes.is_empty() {
-                return Ok(Some(self.hand_on(at, taken)));
+                return Ok(Some(self.forward(at, taken)));
             }
         }
         if std::mem::replace(&mut self.ended, true) {
@@ -184,7 +184,7 @@ impl Merge<'_> {
         if waiting { Poll::Pending } else { Poll::Ready(None) }
     }
 
-    fn hand_on(&mut self, at: usize, taken: ForwardedBytes) -> Bytes {
+    fn forward(&mut self, at: usize, taken: ForwardedBytes) -> Bytes {
         let ForwardedBytes { mut bytes, db, .. } = taken;
         if self.last != Some(at) {
             self.last = Some(at);
@@ -234,7 +234,7 @@ impl<'a> Source<'a> {
                 return Ok(head);
             }
             if self.exhausted {
-                return Err(self.reader.finish().map_or_else(Error::from, |_| uneven()));
+                return Err(self.reader.finish().map_or_else(Error::from, |_| mismatched_end()));
             }
             wanted = self.held.len() * 2;
             match self.stream.next().await.transpose()? {
@@ -253,7 +253,7 @@ impl<'a> Source<'a> {
     fn feed(&mut self, piece: &[u8]) -> Result<(), Error> {
         let used = self.reader.feed(piece, &mut ())?;
         match used < piece.len() {
-            true => Err(uneven()),
+            true => Err(mismatched_end()),
             false => Ok(()),
         }
     }
@@ -301,7 +301,7 @@ impl<'a> Source<'a> {
     }
 }
 
-fn uneven() -> Error {
+fn mismatched_end() -> Error {
     Error::stream("an RDB is followed by bytes that do not belong to it")
 }
 

@@ -223,11 +223,13 @@ mod tests {
     #[test]
     fn the_servers_clock_says_what_has_expired() {
         let stays = hash(&[("f", None)], None);
-        let goes = hash(&[("f", None)], Some(NOW));
-        assert_eq!(diff(Some(&goes), None, NOW), KeyOutcome::Expired);
-        assert_eq!(diff(None, Some(&goes), NOW), KeyOutcome::Expired);
+        let expires_now = hash(&[("f", None)], Some(NOW));
+        assert_eq!(diff(Some(&expires_now), None, NOW), KeyOutcome::Expired);
+        assert_eq!(diff(None, Some(&expires_now), NOW), KeyOutcome::Expired);
         let missing = |outcome| matches!(outcome, KeyOutcome::Different(DifferenceKind::MissingRight, _));
-        assert!(missing(diff(Some(&goes), None, NOW - 2000)) && missing(diff(Some(&stays), None, NOW)));
+        assert!(
+            missing(diff(Some(&expires_now), None, NOW - 2000)) && missing(diff(Some(&stays), None, NOW))
+        );
     }
 
     #[test]
@@ -251,8 +253,8 @@ mod tests {
             NOW
         )));
         // All of it may have expired.
-        let mortal = hash(&[("b", Some(NOW - 70_000)), ("c", Some(NOW))], None);
-        assert_eq!(diff(Some(&mortal), None, NOW), KeyOutcome::Expired);
+        let expiring = hash(&[("b", Some(NOW - 70_000)), ("c", Some(NOW))], None);
+        assert_eq!(diff(Some(&expiring), None, NOW), KeyOutcome::Expired);
         assert!(matches!(diff(Some(&all), None, NOW + 99_999), KeyOutcome::Different(..)));
     }
 

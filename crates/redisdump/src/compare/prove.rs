@@ -225,8 +225,8 @@ impl ServerSide<'_> {
             let now = self.key_reader.now();
             let mut outcome = diff(Some(&expected.live), found.as_ref(), now);
             // It may have expired before it was sent: then the existing key of that name is the server's own.
-            let gone = self.others_allowed && expected.live.expiry.is_some_and(|at| at <= now);
-            if gone && matches!(outcome, KeyOutcome::Different(..)) {
+            let expired = self.others_allowed && expected.live.expiry.is_some_and(|at| at <= now);
+            if expired && matches!(outcome, KeyOutcome::Different(..)) {
                 outcome = KeyOutcome::Expired;
             }
             if expected.hint.permanent && !matches!(outcome, KeyOutcome::Equal { .. }) {

@@ -303,9 +303,9 @@ impl<'a> Pair<'a> {
         for from in origins {
             self.left.select(*from).await?;
             let names: Vec<&[u8]> = keys.iter().flat_map(|(_, names)| names).map(Vec::as_slice).collect();
-            let gone: BTreeSet<Vec<u8>> =
+            let missing_names: BTreeSet<Vec<u8>> =
                 self.left.missing(&names).await?.into_iter().map(<[u8]>::to_vec).collect();
-            keys.retain(|(_, names)| names.iter().all(|name| gone.contains(name)));
+            keys.retain(|(_, names)| names.iter().all(|name| missing_names.contains(name)));
         }
         Ok(keys)
     }

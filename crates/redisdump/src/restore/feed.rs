@@ -64,10 +64,10 @@ impl Feed<'_> {
             for part in piece.chunks(step) {
                 rdb.feed(part, loader)?;
                 if !self.settings.skip_unsupported && loader.unsupported.is_serious() {
-                    return Err(self.cannot_hold(loader.unsupported.clone(), sent));
+                    return Err(self.unsupported_error(loader.unsupported.clone(), sent));
                 }
                 if !loader.conflicts.is_empty() {
-                    return Err(self.cannot_place(std::mem::take(&mut loader.conflicts), sent));
+                    return Err(self.conflict_error(std::mem::take(&mut loader.conflicts), sent));
                 }
                 if outlets.flush(&mut loader.pipelines, beyond).await? {
                     sent = loader.keys;
@@ -85,22 +85,22 @@ impl Feed<'_> {
     }
 
     /// Values that the server does not support, found only while keys were being sent.
-    fn cannot_hold(&self, unsupported: UnsupportedValues, sent: u64) -> Error {
+    fn unsupported_error(&self, unsupported: UnsupportedValues, sent: u64) -> Error {
         match sent {
             0 => Error::Unsupported { target: self.server.to_string(), unsupported },
-            _ => self.half_way(&format!("it does not support all of this:\n{unsupported}\n"), sent),
+            _ => self.partial_error(&format!("it does not support all of this:\n{unsupported}\n"), sent),
         }
     }
 
     /// Keys whose database does not exist or is used by another one, found only while keys were being sent.
-    fn cannot_place(&self, conflicts: Vec<Conflict>, sent: u64) -> Error {
+    fn conflict_error(&self, conflicts: Vec<Conflict>, sent: u64) -> Error {
         match sent {
             0 => preflight::misplaced(self.server, conflicts),
-            _ => self.half_way(&format!("{}. ", joined(&conflicts, "; ")), sent),
+            _ => self.partial_error(&format!("{}. ", joined(&conflicts, "; ")), sent),
         }
     }
 
-    fn half_way(&self, message: &str, sent: u64) -> Error {
+    fn partial_error(&self, message: &str, sent: u64) -> Error {
         Error::Server {
             target: self.server.to_string(),
             operation: "restoring keys".to_owned(),

@@ -245,7 +245,7 @@ impl RestoreReport {
             keys: stats.keys(),
             evicted,
             skipped: stats.skipped(),
-            expired: loader.expired + stats.lapsed(),
+            expired: loader.expired + stats.expired_count(),
             unwanted: loader.unwanted,
             empty: loader.empty,
             left_out: loader.unsupported,

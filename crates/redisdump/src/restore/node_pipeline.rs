@@ -226,7 +226,7 @@ impl NodeState<'_> {
         let at = (self.pipe.at.0.as_str(), self.pipe.at.1);
         let followed = self.link.follow(&command, slot, at, redirect, OPERATION).await?;
         if followed.repeated && !is_repeatable(sent.what) {
-            return Err(self.half_sent(&name));
+            return Err(self.partial_key(&name));
         }
         repeated |= followed.repeated;
         self.settle(&sent, &name, followed.reply, repeated)
@@ -271,7 +271,7 @@ impl NodeState<'_> {
     /// Waits for a master that replaces this one, and sends it the unanswered commands.
     async fn recover(&mut self, cause: Error) -> Result<(), Error> {
         let deadline = Instant::now() + FAILOVER;
-        self.refuse_half_sent()?;
+        self.refuse_partial_key()?;
         loop {
             if Instant::now() > deadline {
                 return Err(cause);
@@ -307,19 +307,19 @@ impl NodeState<'_> {
     }
 
     /// A value that is sent as several commands cannot be sent again: some of them may have been executed.
-    fn refuse_half_sent(&self) -> Result<(), Error> {
+    fn refuse_partial_key(&self) -> Result<(), Error> {
         let waiting = self.notes.iter().flat_map(|(queue, next)| {
             queue.sent.get(*next..).unwrap_or_default().iter().map(move |sent| (queue, sent))
         });
         for (queue, sent) in waiting {
             if !is_repeatable(sent.what) {
-                return Err(self.half_sent(queue.name(sent)));
+                return Err(self.partial_key(queue.name(sent)));
             }
         }
         Ok(())
     }
 
-    fn half_sent(&self, name: &[u8]) -> Error {
+    fn partial_key(&self, name: &[u8]) -> Error {
         Error::Server {
             target: self.pipe.cluster.display().to_string(),
             operation: OPERATION.to_owned(),

@@ -15,7 +15,7 @@ pub(super) struct RestoreStats<'a> {
     skip: bool,
     total: AtomicU64,
     skipped: AtomicU64,
-    lapsed: AtomicU64,
+    expired_count: AtomicU64,
 }
 
 impl RestoreStats<'_> {
@@ -25,7 +25,7 @@ impl RestoreStats<'_> {
             skip,
             total: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
-            lapsed: AtomicU64::new(0),
+            expired_count: AtomicU64::new(0),
         }
     }
 
@@ -40,8 +40,8 @@ impl RestoreStats<'_> {
     }
 
     /// Number of keys that expired before they were renamed.
-    pub(super) fn lapsed(&self) -> u64 {
-        self.lapsed.load(Ordering::Relaxed)
+    pub(super) fn expired_count(&self) -> u64 {
+        self.expired_count.load(Ordering::Relaxed)
     }
 
     /// All of these were answered by OK.
@@ -59,7 +59,7 @@ impl RestoreStats<'_> {
             // A key with that name exists.
             (Operation::Rename(_), Ok(Value::Int(0))) => &self.skipped,
             // It expired before it was renamed.
-            (Operation::Rename(_), Err(message)) if message.contains("no such key") => &self.lapsed,
+            (Operation::Rename(_), Err(message)) if message.contains("no such key") => &self.expired_count,
             (what, Err(message)) if self.skip && is_there(what, &message) => &self.skipped,
             (what, Err(message)) => {
                 return Err(refused_key(self.target, what, (sent.db, name), &message, self.keys()));

@@ -96,10 +96,9 @@ async fn a_server_is_made_anew_from_its_append_only_file() {
 }
 
 /// A file of commands; a line of the form `#…` is an annotation.
-fn file_of(lines: &str) -> (tempfile::TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
+pub(crate) fn aof<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
     let mut out = Vec::new();
-    for line in lines.split('|').map(str::trim) {
+    for line in lines {
         if line.starts_with('#') {
             out.extend(format!("{line}\r\n").into_bytes());
             continue;
@@ -112,8 +111,14 @@ fn file_of(lines: &str) -> (tempfile::TempDir, PathBuf) {
             out.extend(b"\r\n");
         }
     }
+    out
+}
+
+/// Such a file in a folder; its lines are separated by `|`.
+fn file_of(lines: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("appendonly.aof");
-    std::fs::write(&path, out).unwrap();
+    std::fs::write(&path, aof(lines.split('|').map(str::trim))).unwrap();
     (folder, path)
 }
 

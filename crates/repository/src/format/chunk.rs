@@ -168,13 +168,13 @@ impl Chunker {
     /// Checks sizes read from a store: the chunker only accepts reasonable ones.
     pub(crate) fn check(self) -> Result<Chunker, Error> {
         let even = [self.min, self.average, self.max].iter().all(|size| size % 2 == 0);
-        let sane = even
+        let is_valid = even
             && (64..=1 << 20).contains(&self.min)
             && (256..=4 << 20).contains(&self.average)
             && (1024..=16 << 20).contains(&self.max)
             && self.min <= self.average
             && self.average <= self.max;
-        if sane {
+        if is_valid {
             Ok(self)
         } else {
             Err(Error::Damaged {

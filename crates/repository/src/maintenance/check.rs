@@ -252,14 +252,14 @@ impl Repository {
         report: &mut CheckReport,
     ) -> Result<(), Error> {
         let mut touches: BTreeMap<ChunkObject, BTreeSet<String>> = BTreeMap::new();
-        let mut hurt = BTreeSet::new();
+        let mut damaged = BTreeSet::new();
         let mut unknown: BTreeSet<SnapshotId> = closed.iter().cloned().collect();
         if !wrong.is_empty() {
             self.visit_manifests_with(FailureBudget::tolerant(), true, |manifest| {
                 for (part, chunk) in manifest.chunks_by_part() {
                     if let Some(kind) = wrong.get(&chunk.object()) {
                         touches.entry(chunk.object()).or_default().insert(format!("{}: {part}", manifest.id));
-                        let such = if kind.is_proven() { &mut hurt } else { &mut unknown };
+                        let such = if kind.is_proven() { &mut damaged } else { &mut unknown };
                         if !such.contains(&manifest.id) {
                             such.insert(manifest.id.clone());
                         }
@@ -269,7 +269,7 @@ impl Repository {
             .await?;
         }
         let ids = ids.into_iter().map(|(_, id)| id);
-        let (broken, others): (Vec<_>, Vec<_>) = ids.partition(|id| hurt.contains(id));
+        let (broken, others): (Vec<_>, Vec<_>) = ids.partition(|id| damaged.contains(id));
         (report.unknown, report.whole) = others.into_iter().partition(|id| unknown.contains(id));
         report.broken = broken;
         report.unreadable.extend(closed.iter().map(|id| Unreadable {

@@ -22,12 +22,12 @@ impl Repository {
         &self,
         newest: &BTreeMap<SnapshotId, Vec<Attestation>>,
     ) -> Result<BTreeSet<SnapshotId>, Error> {
-        let mut looked = CheckedChunks::new();
+        let mut results = CheckedChunks::new();
         let mut bad = BTreeSet::new();
         for (id, findings) in newest {
             let check = findings.iter().find(|finding| finding.kind == AttestationKind::Check);
             if let Some(check) = check.filter(|check| !check.passed)
-                && !self.is_repaired(id, check, &mut looked).await?
+                && !self.is_repaired(id, check, &mut results).await?
             {
                 bad.insert(id.clone());
             }
@@ -62,7 +62,7 @@ impl Repository {
         &self,
         id: &SnapshotId,
         check: &Attestation,
-        looked: &mut CheckedChunks,
+        results: &mut CheckedChunks,
     ) -> Result<bool, Error> {
         let blamed: HashSet<ChunkObject> =
             check.faults.iter().filter_map(|name| ChunkObject::parse(name)).collect();
@@ -81,11 +81,11 @@ impl Repository {
             named.insert(chunk.object(), *chunk);
         }
         for (object, chunk) in named {
-            let sound = match looked.get(&(object, at)) {
+            let sound = match results.get(&(object, at)) {
                 Some(sound) => *sound,
                 None => {
                     let sound = self.is_sound(chunk, at).await?;
-                    looked.insert((object, at), sound);
+                    results.insert((object, at), sound);
                     sound
                 }
             };

@@ -146,10 +146,10 @@ impl Repository {
     ///
     /// Returns the names of its chunks that are missing: something else deleted them, and the snapshot is damaged.
     pub async fn undelete(&self, id: &SnapshotId) -> Result<Vec<String>, Error> {
-        let gone = |hint: String| Error::NoSnapshot { wanted: id.to_string(), hint };
+        let not_found = |hint: String| Error::NoSnapshot { wanted: id.to_string(), hint };
         let object = id.tombstone();
         let Some(written) = self.store.written_at(&object).await? else {
-            return Err(gone("it has no tombstone".to_owned()));
+            return Err(not_found("it has no tombstone".to_owned()));
         };
         let run_clock = RunClock::start();
         // A sign for a prune without waiting, so that it does not delete what is about to be listed. On a full disk
@@ -181,16 +181,16 @@ impl Repository {
         written: DateTime<Utc>,
         run_clock: RunClock,
     ) -> Result<Vec<String>, Error> {
-        let gone = |hint: String| Error::NoSnapshot { wanted: id.to_string(), hint };
+        let not_found = |hint: String| Error::NoSnapshot { wanted: id.to_string(), hint };
         let age = (self.store.clock().await? - written).to_std().unwrap_or_default();
         let tombstone = match self.store.get(object).await? {
             Some(bytes) => Tombstone::parse(&self.crypt, object, &bytes, written)?,
-            None => return Err(gone("it has no tombstone".to_owned())),
+            None => return Err(not_found("it has no tombstone".to_owned())),
         };
         // Includes the time since then: a machine may have slept between these requests.
         let late = age.saturating_add(run_clock.elapsed()) > self.grace.saturating_sub(self.margin());
         let Some(manifest) = tombstone.manifest.filter(|_| !late) else {
-            return Err(gone(format!(
+            return Err(not_found(format!(
                 "it was forgotten at {}, and the grace period of {} hours is over",
                 tombstone.forgotten_at.format("%Y-%m-%d %H:%M UTC"),
                 self.grace.as_secs() / 3600
@@ -199,7 +199,7 @@ impl Repository {
         // A prune without waiting marks what this snapshot needs before it looks for signs of others.
         let marked = self.marked().await?;
         if manifest.chunks().any(|chunk| marked.contains(&chunk.object())) {
-            return Err(gone("a prune has marked its data, and may be deleting it".to_owned()));
+            return Err(not_found("a prune has marked its data, and may be deleting it".to_owned()));
         }
         let listed = id.object();
         let bytes = bytes::Bytes::from(self.crypt.seal(&listed, &manifest));

@@ -174,21 +174,25 @@ async fn verify(folder: &Path, story: &str) -> u64 {
     parts
 }
 
-/// Killed once, at a failpoint. Gives whether it was reached, and the parts that were read.
-async fn kill_at(folder: PathBuf, point: String) -> (bool, u64) {
-    std::fs::create_dir(&folder).unwrap();
-    let reached = folder.join("reached");
-    let plan =
-        [("DBHAUL_FAILPOINT", point.clone()), ("DBHAUL_FAILPOINT_REACHED", reached.display().to_string())];
-    let mut child = start(&folder, ROUNDS_TO_KILL, &plan);
+/// Kills a process with SIGKILL when it has created this file, or has ended; true if it created the file.
+pub(crate) async fn kill_when_reached(mut child: tokio::process::Child, reached: &Path, point: &str) -> bool {
     let since = Instant::now();
     while !reached.exists() && child.try_wait().unwrap().is_none() {
         assert!(since.elapsed() < Duration::from_secs(120), "{point} was not reached");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     let met = reached.exists();
-    // SIGKILL.
     let _ = child.kill().await;
+    met
+}
+
+/// Killed once, at a failpoint. Gives whether it was reached, and the parts that were read.
+async fn kill_at(folder: PathBuf, point: String) -> (bool, u64) {
+    std::fs::create_dir(&folder).unwrap();
+    let reached = folder.join("reached");
+    let plan =
+        [("DBHAUL_FAILPOINT", point.clone()), ("DBHAUL_FAILPOINT_REACHED", reached.display().to_string())];
+    let met = kill_when_reached(start(&folder, ROUNDS_TO_KILL, &plan), &reached, &point).await;
     let story = format!("killed at {point}");
     let mut parts = verify(&folder, &story).await;
     // Work goes on, over what the dead process left.

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use crate::common::{data, read, small, write_snapshot};
+use crate::kill::kill_when_reached;
 use futures::StreamExt as _;
 use repository::{Access, CheckOptions, Encryption, Identity, InitOptions, Repository, RepositoryKey, Store};
 
@@ -92,14 +92,7 @@ async fn kill_at(folder: &Path, point: &str) -> bool {
     let reached = folder.join("reached");
     let plan =
         [("DBHAUL_FAILPOINT", point.to_owned()), ("DBHAUL_FAILPOINT_REACHED", reached.display().to_string())];
-    let mut child = start(folder, &plan);
-    let since = Instant::now();
-    while !reached.exists() && child.try_wait().unwrap().is_none() {
-        assert!(since.elapsed() < Duration::from_secs(120), "{point} was not reached");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    let met = reached.exists();
-    let _ = child.kill().await;
+    let met = kill_when_reached(start(folder, &plan), &reached, point).await;
     let story = format!("killed at {point}");
     verify(folder, &["old", "new"], &story).await;
     rotate(folder).await;

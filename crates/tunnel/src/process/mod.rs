@@ -118,8 +118,8 @@ enum Lifeline {
 pub(crate) fn piped(line: &Line) -> Result<(ChildStdin, ChildStdout, Running), Error> {
     let (mut child, stdout) = spawn(line)?;
     let stdin = child.stdin.take().ok_or_else(|| no_pipe(line))?;
-    let (tell, told) = oneshot::channel();
-    let running = watched(line, child, Lifeline::Kill { _tell: tell }, Some(told));
+    let (tell, stopped) = oneshot::channel();
+    let running = watched(line, child, Lifeline::Kill { _tell: tell }, Some(stopped));
     Ok((stdin, stdout, running))
 }
 
@@ -153,17 +153,17 @@ fn watched(
     line: &Line,
     mut child: Child,
     lifeline: Lifeline,
-    told: Option<oneshot::Receiver<()>>,
+    stopped: Option<oneshot::Receiver<()>>,
 ) -> Running {
     let words = Arc::new(OutputTail::default());
     let (tell, ended) = watch::channel(None);
-    let heard = Arc::clone(&words);
+    let output = Arc::clone(&words);
     let stderr = child.stderr.take();
     tokio::spawn(async move {
-        let listening = tokio::spawn(async move { heard.collect(stderr).await });
+        let listening = tokio::spawn(async move { output.collect(stderr).await });
         let dropped = async {
-            match told {
-                Some(told) => drop(told.await),
+            match stopped {
+                Some(stopped) => drop(stopped.await),
                 None => std::future::pending().await,
             }
         };
@@ -196,7 +196,7 @@ impl Running {
 
     /// The message for the end of a stream: the program's output if it failed; if it is still running, its output
     /// after a mark.
-    pub(crate) async fn complaint_within(&self, time: Duration, mark: usize) -> Option<String> {
+    pub(crate) async fn message_within(&self, time: Duration, mark: usize) -> Option<String> {
         let ended = self.ended_within(time).await;
         let said = self.words.text_since(mark);
         let failed = ended.as_ref().is_some_and(|ended| !ended.status.is_some_and(|status| status.success()));

@@ -40,7 +40,7 @@ mod tests {
         command.spawn().unwrap()
     }
 
-    fn gone(pid: &str) -> bool {
+    fn has_ended(pid: &str) -> bool {
         let began = Instant::now();
         while PathBuf::from(format!("/proc/{pid}")).exists() {
             if began.elapsed() > Duration::from_secs(8) {
@@ -61,7 +61,7 @@ mod tests {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut pid).unwrap();
         drop(child.stdin.take());
         assert_eq!(child.wait().unwrap().code(), Some(143));
-        assert!(gone(pid.trim()) && !folder.exists());
+        assert!(has_ended(pid.trim()) && !folder.exists());
         let mut child = start("exit 7", None);
         // Waiting would close the pipe, which ends the program.
         let pipe = child.stdin.take();
@@ -76,6 +76,6 @@ mod tests {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut pid).unwrap();
         drop(child.stdin.take());
         assert_eq!(child.wait().unwrap().code(), Some(137));
-        assert!(gone(pid.trim()));
+        assert!(has_ended(pid.trim()));
     }
 }

@@ -75,9 +75,9 @@ pub(crate) fn check_source(
 ) -> anyhow::Result<Option<CheckOutcome>> {
     let Some(file) = &endpoint.baseline else { return Ok(None) };
     let observed = Observed::from_catalog(catalog);
-    let judged = read(file)
+    let outcome = read(file)
         .and_then(|baseline| check_observed(&baseline, file, &observed, endpoint.environment.as_deref()));
-    let verdict = match judged {
+    let verdict = match outcome {
         Ok(verdict) => verdict,
         Err(error) => {
             progress

@@ -54,7 +54,7 @@ pub(super) async fn run(
     };
     let status = status.ok();
     occasions(nightly, state, night, status.as_ref(), was_in_trouble);
-    state.in_trouble = night.report.is_trouble();
+    state.in_trouble = night.report.has_problem();
 
     state.samples = metrics::of(
         &night.report.job,
@@ -76,8 +76,8 @@ pub(super) async fn run(
         report: serde_json::to_value(&night.report).unwrap_or_default(),
     };
     let within = if stopped { DRAIN_WHEN_STOPPED } else { DRAIN };
-    let told: BTreeMap<String, DateTime<Utc>> = state.told.clone();
-    let finish = notifier.finish(&notice, |key| told.get(key).copied(), within);
+    let last_sent: BTreeMap<String, DateTime<Utc>> = state.last_sent.clone();
+    let finish = notifier.finish(&notice, |key| last_sent.get(key).copied(), within);
     let push = tokio::time::timeout(within, push(nightly, &night.report.job, state));
     let (delivered, pushed) = tokio::join!(finish, push);
     if let Ok(Err(warning)) = pushed {
@@ -86,7 +86,7 @@ pub(super) async fn run(
         context.progress.warn("metrics were not sent to the Pushgateway: no answer in time");
     }
     if !delivered.is_empty() {
-        state.told.extend(delivered.into_iter().map(|key| (key, notice.at)));
+        state.last_sent.extend(delivered.into_iter().map(|key| (key, notice.at)));
         save(nightly, paths, state);
     }
 }
@@ -134,7 +134,7 @@ fn occasions(
             old.map(|source| (source.name.clone(), source.taken_at)).collect()
         }
         // Without access to the repository, the state of this host is all there is.
-        None => remembered_stale(nightly, state),
+        None => previously_stale(nightly, state),
     };
     if !report.stale.is_empty() {
         report.occasions.push(Occasion::Stale);
@@ -144,7 +144,7 @@ fn occasions(
     }
 }
 
-fn remembered_stale(nightly: &Nightly<'_>, state: &State) -> Vec<(String, Option<DateTime<Utc>>)> {
+fn previously_stale(nightly: &Nightly<'_>, state: &State) -> Vec<(String, Option<DateTime<Utc>>)> {
     let now = Utc::now();
     let limit = nightly.context.config.nightly.stale_after.0.num_seconds();
     let succeeded = |sample: &&metrics::Sample| sample.name == "dbhaul_last_success_timestamp_seconds";

@@ -58,7 +58,8 @@ pub(crate) struct State {
     /// Counts of the newest snapshot, if its manifest cannot be read here.
     pub(crate) counted: SnapshotCounts,
     /// Time of the last delivery of each notice.
-    pub(crate) told: BTreeMap<String, DateTime<Utc>>,
+    #[serde(rename = "told")]
+    pub(crate) last_sent: BTreeMap<String, DateTime<Utc>>,
     /// Metrics of the last run.
     pub(crate) samples: Vec<Sample>,
 }

@@ -226,7 +226,7 @@ pub(crate) async fn stream_and_prove(
     if let Ok(after) = redisdump::write_position(from).await {
         let offset = capture.report().map(|report| report.replication_offset).filter(|offset| *offset >= 0);
         let before = redisdump::WritePosition { offset: offset.or(before.offset), ..before };
-        outcome.source_went_on(before, after);
+        outcome.note_source_writes(before, after);
     }
     Ok(outcome)
 }

@@ -6,7 +6,7 @@ pub mod cut;
 pub mod image;
 pub mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
@@ -165,4 +165,16 @@ pub fn target_name(url: &str) -> String {
 pub fn quick_redis() -> sandbox::RedisOptions {
     let settings = vec![("repl-diskless-sync-delay".to_owned(), "0".to_owned())];
     sandbox::RedisOptions { settings, ..sandbox::RedisOptions::default() }
+}
+
+/// Every file below a folder.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        match entry.file_type().unwrap().is_dir() {
+            true => found.extend(files(&entry.path())),
+            false => found.push(entry.path()),
+        }
+    }
+    found
 }

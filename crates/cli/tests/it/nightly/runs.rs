@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use super::stage::{Stage, files};
-use crate::common::{ask, command, run};
+use super::stage::Stage;
+use crate::common::{ask, command, files, run};
 
 /// It runs, fails once, recovers, becomes stale, shrinks, is rehearsed, and is damaged; each is notified once on
 /// every channel, and the last good snapshot is never removed.

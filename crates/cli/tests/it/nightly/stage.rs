@@ -3,11 +3,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use crate::common::{Run, ask, dbhaul, dbhaul_with_clock_off, folder, postgres, quick_redis};
+use crate::common::{Run, ask, dbhaul, dbhaul_with_clock_off, files, folder, postgres, quick_redis};
 use sandbox::testing::{require_postgres, require_redis};
 use sandbox::{Postgres, PostgresOptions, Redis};
 
@@ -172,16 +171,4 @@ impl Stage {
         let wanted = format!("{bare}{{job_id=\"app\"{comma}{labels}}} ");
         text.lines().find_map(|line| line.strip_prefix(&wanted)?.parse().ok())
     }
-}
-
-/// Every file below a folder.
-pub(super) fn files(folder: &std::path::Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap().flatten() {
-        match entry.file_type().unwrap().is_dir() {
-            true => found.extend(files(&entry.path())),
-            false => found.push(entry.path()),
-        }
-    }
-    found
 }

@@ -166,7 +166,7 @@ impl Work<'_> {
         let mut anything = false;
         for statement in &script.statements {
             let effect = &statement.effect;
-            if !state.passes_over(effect) {
+            if !state.is_noop(effect) {
                 let wanted = effect.needs.iter().map(|object| (object, true));
                 for (object, sure) in wanted.chain(effect.uses.iter().map(|object| (object, false))) {
                     let object = state.resolve(object, effect.path.as_deref());

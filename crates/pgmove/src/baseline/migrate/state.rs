@@ -139,14 +139,14 @@ impl State {
     }
 
     /// True if `IF NOT EXISTS` makes the statement a no-op in this state.
-    pub(super) fn passes_over(&self, effect: &Effect) -> bool {
+    pub(super) fn is_noop(&self, effect: &Effect) -> bool {
         let path = effect.path.as_deref();
         effect.if_not_exists && effect.marks.first().is_some_and(|mark| self.holds(mark, path))
     }
 
     /// Applies the effect of a statement.
     pub(super) fn run(&mut self, effect: &Effect) {
-        if self.passes_over(effect) {
+        if self.is_noop(effect) {
             return;
         }
         let path = effect.path.as_deref();
@@ -174,7 +174,7 @@ impl State {
                 }
                 Mark::Absent(object) => {
                     let object = self.resolve(object, path);
-                    self.objects.retain(|other| !goes_with(other, &object));
+                    self.objects.retain(|other| !dropped_with(other, &object));
                 }
                 Mark::Type(table, name, kind) => {
                     let key = key(table, name);
@@ -203,7 +203,7 @@ impl State {
         let schema = new.schema.clone().or_else(|| old_name.schema.clone());
         let new = Written { schema, name: new.name.clone() };
         let moved: Vec<Object> =
-            self.objects.iter().filter(|object| goes_with(object, old)).cloned().collect();
+            self.objects.iter().filter(|object| dropped_with(object, old)).cloned().collect();
         for object in moved {
             self.objects.remove(&object);
             self.objects.insert(object.with(new.clone()));
@@ -215,19 +215,19 @@ impl State {
 }
 
 /// The table and schema with which the object is dropped.
-pub(super) fn wholes(object: &Object) -> Vec<Object> {
+pub(super) fn containers(object: &Object) -> Vec<Object> {
     let Some(name) = object.written() else { return Vec::new() };
-    let mut wholes: Vec<Object> = name.schema.clone().map(Object::Schema).into_iter().collect();
+    let mut containers: Vec<Object> = name.schema.clone().map(Object::Schema).into_iter().collect();
     let part = !matches!(object, Object::Relation(_) | Object::Type(_) | Object::Function(_));
     if part {
-        wholes.push(Object::Relation(name.clone()));
+        containers.push(Object::Relation(name.clone()));
     }
-    wholes
+    containers
 }
 
-/// True if dropping `gone` drops `object`: it is the same, or a part of it.
-fn goes_with(object: &Object, gone: &Object) -> bool {
-    object == gone || wholes(object).contains(gone)
+/// True if dropping `dropped` drops `object`: it is the same, or a part of it.
+fn dropped_with(object: &Object, dropped: &Object) -> bool {
+    object == dropped || containers(object).contains(dropped)
 }
 
 fn at(schema: &str, name: &str) -> Written {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::plan::Status;
-use super::state::{State, wholes};
+use super::state::{State, containers};
 use crate::baseline::script::Script;
 use crate::baseline::script::effect::{Effect, Effects, Mark, Object};
 
@@ -122,7 +122,7 @@ impl ChangesByObject {
 
     /// The statements that change the object itself, or what contains it.
     fn of(&self, object: &Object) -> impl Iterator<Item = (usize, usize)> {
-        let whole = wholes(object).into_iter().filter_map(|whole| self.0.get(&whole));
+        let whole = containers(object).into_iter().filter_map(|whole| self.0.get(&whole));
         self.0.get(object).into_iter().chain(whole).flatten().copied()
     }
 

@@ -75,7 +75,7 @@ pub(super) async fn make_chunks_of(
 /// lacks compression, aggregates and policies.
 pub(crate) async fn check_license(target: &Context, plan: &RestorePlan) -> Result<(), Error> {
     let Some(timescale) = plan.rebuilt() else { return Ok(()) };
-    let conflicts = preflight::beyond_apache(timescale);
+    let conflicts = preflight::requires_full_license(timescale);
     // With `OnError::Continue`, each rejection by the server is recorded.
     let goes_on = target.options.on_error == OnError::Continue;
     if conflicts.is_empty() || goes_on || !preflight::is_apache(&target.session).await? {

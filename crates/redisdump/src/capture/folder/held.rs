@@ -61,7 +61,7 @@ pub(super) fn open(
             }
         };
         // The same files under the same names, after all were opened and their lengths taken: they belong together.
-        if locate(path, appendonly, names)? != files || !held.iter().all(is_still_there) {
+        if locate(path, appendonly, names)? != files || !held.iter().all(still_exists) {
             continue;
         }
         if let Some((_, part)) =
@@ -177,7 +177,7 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
 }
 
 /// Whether the name still refers to the open file.
-fn is_still_there(held: &OpenFile) -> bool {
+fn still_exists(held: &OpenFile) -> bool {
     match (std::fs::metadata(&held.path), held.file.metadata()) {
         (Ok(named), Ok(open)) => identity(&named) == identity(&open),
         _ => false,

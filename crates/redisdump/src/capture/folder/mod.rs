@@ -125,7 +125,7 @@ impl FolderCapture {
             },
             None => None,
         };
-        let opened = open_beside(path, facts.as_ref(), suspended.as_ref()).await;
+        let opened = open_rdb_besides_aof(path, facts.as_ref(), suspended.as_ref()).await;
         if let Some(guard) = suspended.filter(|_| facts.is_some()) {
             let resumed = tokio::task::spawn_blocking(move || guard.end()).await.map_err(Error::stream)?;
             // The first error is reported, unless the setting was not restored, which is more important.
@@ -299,7 +299,7 @@ impl FolderCapture {
 }
 
 /// Opens the files; those of a queried server must be as long as it says.
-async fn open_beside(
+async fn open_rdb_besides_aof(
     path: &Path,
     facts: Option<&Facts>,
     suspended: Option<&Suspended>,

@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     /// The most keys in flight, and all keys in the order of their arrival.
-    fn flown(keys: usize, size: impl Fn(usize) -> u64) -> (usize, Vec<usize>) {
+    fn sent_batches(keys: usize, size: impl Fn(usize) -> u64) -> (usize, Vec<usize>) {
         let all: Vec<usize> = (0..keys).collect();
         let (mut window, mut flight) = (Window::default(), Batches::of(&all));
         let (mut most, mut arrived) = (0, Vec::new());
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn every_key_arrives_once_and_large_values_one_by_one() {
         for (size, most) in [(100, BATCH * MAX_BATCHES), (1 << 18, 16), (1 << 30, 16)] {
-            let (flying, arrived) = flown(1000, |_| size);
+            let (flying, arrived) = sent_batches(1000, |_| size);
             assert_eq!(arrived, (0..1000).collect::<Vec<_>>());
             assert_eq!(flying, most, "{size}");
         }

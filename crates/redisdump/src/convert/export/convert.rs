@@ -65,7 +65,7 @@ pub(super) struct Converter {
     pub(super) out: Vec<u8>,
     count: u64,
     /// The count is already written.
-    told: bool,
+    count_given: bool,
     /// The offset at which to insert the count.
     count_at: Option<usize>,
     node: Ziplist,
@@ -99,7 +99,7 @@ impl Converter {
             form: Form::List,
             out: Vec::new(),
             count: 0,
-            told: false,
+            count_given: false,
             count_at: None,
             node: Ziplist::default(),
             first_id: None,
@@ -115,7 +115,7 @@ impl Converter {
     pub(super) fn begin(&mut self, value_type: ValueType) -> Result<u8, Unsupported> {
         let (form, code) = Form::of(self.target, value_type)?;
         self.form = form;
-        (self.count, self.told, self.count_at, self.first_id) = (0, false, None, None);
+        (self.count, self.count_given, self.count_at, self.first_id) = (0, false, None, None);
         (self.failed, self.counters) = (None, false);
         self.node = Ziplist::default();
         self.group = Group::default();
@@ -158,7 +158,7 @@ impl Converter {
     }
 
     fn ensure_count(&mut self) {
-        if !self.told && self.count_at.is_none() {
+        if !self.count_given && self.count_at.is_none() {
             self.count_at = Some(encode::placeholder(&mut self.out));
         }
     }
@@ -189,7 +189,7 @@ impl Elements for Converter {
         // A quicklist that becomes a plain list has as many elements as items, not nodes.
         if self.form != Form::List {
             encode::length(&mut self.out, count);
-            self.told = true;
+            self.count_given = true;
         }
     }
 

@@ -149,7 +149,7 @@ async fn refuse_found(
     }
     let mut conflicts = found.conflicts();
     conflicts.extend(missing_databases(connection, found).await?);
-    refuse_what_cannot_be_told(server, found, conflicts, settings.skip_unsupported)?;
+    refuse_unsupported_commands(server, found, conflicts, settings.skip_unsupported)?;
     if !settings.skip_unsupported {
         for file in &found.summary.files {
             let Some(length) = file.preamble_bytes else { continue };
@@ -235,7 +235,7 @@ fn expiry_base(base: ExpiryBase, path: &Path, now: i64) -> i64 {
     }
 }
 
-fn refuse_what_cannot_be_told(
+fn refuse_unsupported_commands(
     server: &ServerIdentity,
     found: &Preflight,
     mut conflicts: Vec<Conflict>,

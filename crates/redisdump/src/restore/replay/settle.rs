@@ -55,22 +55,22 @@ async fn keys(
         let names: Vec<Vec<u8>>;
         (cursor, names) = scan(connection, cmd("SCAN").arg(&cursor).arg("COUNT").arg(BATCH)).await?;
         let now = clock(connection).await?;
-        let told = if server.at_least(7, 0) {
+        let expiries = if server.at_least(7, 0) {
             batch(connection, &each("PEXPIRETIME", &names)).await?
         } else {
-            let mut told = batch(connection, &each("PTTL", &names)).await?;
-            for (name, told) in names.iter().zip(&mut told) {
-                let about = if *told > 0 { times.original(now.saturating_add(*told)) } else { None };
-                *told = match about {
+            let mut expiries = batch(connection, &each("PTTL", &names)).await?;
+            for (name, expiry) in names.iter().zip(&mut expiries) {
+                let about = if *expiry > 0 { times.original(now.saturating_add(*expiry)) } else { None };
+                *expiry = match about {
                     None => -1,
-                    Some(at) if at < now - PAST_MARGIN_MS => now.saturating_add(*told),
+                    Some(at) if at < now - PAST_MARGIN_MS => now.saturating_add(*expiry),
                     Some(_) => exactly(connection, name, settled).await?,
                 };
             }
-            told
+            expiries
         };
         let mut right = redis::pipe();
-        for (name, at) in names.iter().zip(told) {
+        for (name, at) in names.iter().zip(expiries) {
             if let Some(at) = times.original(at) {
                 settled.expired += u64::from(at <= now);
                 right.cmd("PEXPIREAT").arg(name).arg(at);
@@ -140,11 +140,11 @@ async fn fields(
         if !fields.is_empty() {
             let asked = cmd("HPEXPIRETIME").arg(name).arg("FIELDS").arg(fields.len()).arg(&fields).take();
             // Nothing if the key no longer exists because its last field has expired.
-            let Some(told) = connection.query::<Option<Vec<i64>>>(&asked).await? else { return Ok(()) };
+            let Some(expiries) = connection.query::<Option<Vec<i64>>>(&asked).await? else { return Ok(()) };
             let now = clock(connection).await?;
             let mut right = redis::pipe();
-            for (field, told) in fields.iter().zip(told) {
-                if let Some(at) = times.original(told) {
+            for (field, expiry) in fields.iter().zip(expiries) {
+                if let Some(at) = times.original(expiry) {
                     settled.expired_fields += u64::from(at <= now);
                     right.cmd("HPEXPIREAT").arg(name).arg(at).arg("FIELDS").arg(1).arg(field);
                 }
@@ -176,8 +176,9 @@ async fn batch(connection: &mut Connection, commands: &Pipeline) -> Result<Vec<i
     const OPERATION: &str =
         "correcting expiries after a replay; those not corrected yet are centuries in the future";
     let replies = connection.query_all(commands, OPERATION).await?;
-    let told = replies.into_iter().map(|reply| reply.map(|told| from_redis_value_ref(&told).unwrap_or(-1)));
-    told.collect::<Result<_, String>>().map_err(|message| Error::Server {
+    let numbers =
+        replies.into_iter().map(|reply| reply.map(|value| from_redis_value_ref(&value).unwrap_or(-1)));
+    numbers.collect::<Result<_, String>>().map_err(|message| Error::Server {
         target: connection.reader.target().to_owned(),
         operation: OPERATION.to_owned(),
         message,

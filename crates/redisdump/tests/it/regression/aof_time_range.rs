@@ -5,32 +5,14 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::support::{Client, options, start, words};
+use crate::apply_aof::aof;
+use crate::support::{Client, options, start};
 use redisdump::{AofReport, CompareOptions, Error, RestoreOptions, apply_aof, compare};
 use sandbox::testing::require_redis;
 use sandbox::{Redis, RedisOptions};
 
 fn plain(version: &str) -> Option<Redis> {
     Some(start(&require_redis(version)?, RedisOptions::default()))
-}
-
-/// A file of these commands; a line that begins with `#` is an annotation.
-fn aof(lines: &[&str]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for line in lines {
-        if line.starts_with('#') {
-            out.extend(format!("{line}\r\n").into_bytes());
-            continue;
-        }
-        let words = words(line);
-        out.extend(format!("*{}\r\n", words.len()).into_bytes());
-        for word in words {
-            out.extend(format!("${}\r\n", word.len()).into_bytes());
-            out.extend(word);
-            out.extend(b"\r\n");
-        }
-    }
-    out
 }
 
 async fn applied(path: &Path, to: &Redis, until: Option<i64>) -> Result<AofReport, Error> {
@@ -51,7 +33,7 @@ async fn a_moment_of_which_nothing_is_known_is_refused() {
         (&["SET a 1", "#TS:2000", "SET b 1"][..], 1999, "Earliest moment: 1970-01-01T00:33:20Z"),
         (&["#TS:2000", "SET b 1", "#TS:3000", "SET c 1"][..], 1999, "latest: 1970-01-01T00:50:00Z"),
     ] {
-        std::fs::write(&path, aof(lines)).unwrap();
+        std::fs::write(&path, aof(lines.iter().copied())).unwrap();
         let refused = applied(&path, &target, Some(until)).await.unwrap_err();
         assert!(refused.is_refused() && refused.to_string().contains(words), "{refused}");
         assert_eq!(to.ask("GET kept"), "1");

@@ -25,11 +25,11 @@ impl Repository {
         report: &mut PruneReport,
     ) -> Result<(), Error> {
         let old = now - TimeDelta::from_std(self.grace).unwrap_or(TimeDelta::MAX);
-        let mut going = Vec::new();
+        let mut obsolete = Vec::new();
         self.store
             .visit("clock", |meta| {
                 if meta.last_modified < old {
-                    going.push(meta.location.to_string());
+                    obsolete.push(meta.location.to_string());
                 }
             })
             .await?;
@@ -37,39 +37,39 @@ impl Repository {
         self.store
             .visit("rotated", |meta| {
                 if meta.last_modified < old {
-                    going.push(meta.location.to_string());
+                    obsolete.push(meta.location.to_string());
                 }
             })
             .await?;
         self.store
             .visit("attestations", |meta| {
-                let gone =
+                let is_obsolete =
                     attested(meta.location.as_ref()).is_some_and(|id| !alive.contains(&id.tombstone()));
                 // A younger one may be about a snapshot that was listed a moment ago.
-                if gone && meta.last_modified < old {
-                    going.push(meta.location.to_string());
+                if is_obsolete && meta.last_modified < old {
+                    obsolete.push(meta.location.to_string());
                 }
             })
             .await?;
         self.store
             .visit("pins", |meta| {
                 let pin = crate::maintenance::pins::parse_name(meta.location.as_ref());
-                let gone = pin.is_some_and(|(id, _)| !alive.contains(&id.tombstone()));
-                if gone && meta.last_modified < old {
-                    going.push(meta.location.to_string());
+                let is_obsolete = pin.is_some_and(|(id, _)| !alive.contains(&id.tombstone()));
+                if is_obsolete && meta.last_modified < old {
+                    obsolete.push(meta.location.to_string());
                 }
             })
             .await?;
         let halves = match self.store.root() {
             Some(root) => {
                 let root = root.to_owned();
-                blocking(move || half_written(&root, old)).await?
+                blocking(move || partial_files(&root, old)).await?
             }
             None => Vec::new(),
         };
-        report.leftovers = (going.len() + halves.len()) as u64;
+        report.leftovers = (obsolete.len() + halves.len()) as u64;
         if !dry_run {
-            for batch in going.chunks(self.store.deletions_at_once()) {
+            for batch in obsolete.chunks(self.store.deletions_at_once()) {
                 let held = self.store.delete_allowed(batch).await?;
                 report.leftovers -= held.len() as u64;
                 report.note_held(held);
@@ -90,7 +90,7 @@ fn attested(object: &str) -> Option<SnapshotId> {
 
 /// Files older than this that a process began to write and never renamed. A file is written as `name#1` and then
 /// renamed; listings skip such names.
-fn half_written(root: &Path, old: DateTime<Utc>) -> Vec<PathBuf> {
+fn partial_files(root: &Path, old: DateTime<Utc>) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![(root.to_owned(), 0)];
     while let Some((folder, depth)) = folders.pop() {

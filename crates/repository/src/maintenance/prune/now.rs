@@ -33,24 +33,24 @@ impl Repository {
         self.refuse_if_in_use(now).await?;
         let marked = self.marked().await?;
         let needed = self.needed_now().await?;
-        let mut going: HashMap<ChunkObject, u64> = HashMap::new();
+        let mut to_delete: HashMap<ChunkObject, u64> = HashMap::new();
         self.store
             .visit("chunks", |meta| {
                 if let Some(object) = ChunkObject::parse(meta.location.as_ref())
                     && !needed.contains(&object)
                 {
-                    going.insert(object, meta.size);
+                    to_delete.insert(object, meta.size);
                 }
             })
             .await?;
-        let expired = self.forgotten_for_good(&mut report).await?;
+        let expired = self.expire_tombstones(&mut report).await?;
         if options.dry_run {
-            report.deleted = going.len() as u64;
-            report.deleted_bytes = going.values().sum();
+            report.deleted = to_delete.len() as u64;
+            report.deleted_bytes = to_delete.values().sum();
             return Ok(report);
         }
 
-        let mut names: Vec<ChunkObject> = going.keys().copied().collect();
+        let mut names: Vec<ChunkObject> = to_delete.keys().copied().collect();
         names.sort_unstable();
         let mut unmarked: Vec<ChunkObject> =
             names.iter().copied().filter(|object| !marked.contains(object)).collect();
@@ -62,7 +62,7 @@ impl Repository {
             // A few are deleted without a mark, to make space for a mark of the others. Nothing was writing a moment
             // ago.
             let first: Vec<ChunkObject> = unmarked.drain(..UNMARKED_DELETIONS.min(unmarked.len())).collect();
-            self.delete_now(&first, &mut going, &mut report).await?;
+            self.delete_now(&first, &mut to_delete, &mut report).await?;
             // Their objects are marked again, with the rest.
             self.store.delete_all(&written.marks).await?;
         };
@@ -82,7 +82,7 @@ impl Repository {
         }
         let run_clock = RunClock::start();
         let needed = self.needed_now().await?;
-        names.retain(|object| going.contains_key(object));
+        names.retain(|object| to_delete.contains_key(object));
         let (spared, names): (Vec<_>, Vec<_>) = names.into_iter().partition(|object| needed.contains(object));
         report.spared = spared.len() as u64;
         for batch in names.chunks(self.store.deletions_at_once().max(UNMARKED_DELETIONS)) {
@@ -90,7 +90,7 @@ impl Repository {
                 report.stopped_early = true;
                 return Ok(report);
             }
-            self.delete_now(batch, &mut going, &mut report).await?;
+            self.delete_now(batch, &mut to_delete, &mut report).await?;
         }
         if report.held == 0 {
             for mark in marks {
@@ -124,7 +124,7 @@ impl Repository {
     }
 
     /// The new contents of tombstones of unlisted snapshots, which can no longer be undeleted.
-    async fn forgotten_for_good(&self, report: &mut PruneReport) -> Result<Vec<(String, Bytes)>, Error> {
+    async fn expire_tombstones(&self, report: &mut PruneReport) -> Result<Vec<(String, Bytes)>, Error> {
         let listed = self.listed().await?;
         let mut expired = Vec::new();
         // Those of listed snapshots have no effect, and need not be read.

@@ -109,7 +109,7 @@ impl Fault {
         self.kind == Kind::Unreachable
     }
 
-    pub(super) fn wanted_pause(&self) -> Option<Duration> {
+    pub(super) fn retry_after(&self) -> Option<Duration> {
         self.pause
     }
 

@@ -139,7 +139,7 @@ impl HttpService for RetryingClient {
                 true => budget / 6,
                 false => budget,
             };
-            pause = fault.wanted_pause().unwrap_or_default().max(next_pause(pause, self.budget));
+            pause = fault.retry_after().unwrap_or_default().max(next_pause(pause, self.budget));
             if fault.is_permanent() || began.elapsed() + pause > budget {
                 return Err(fault.into_error(attempt + 1, began.elapsed()));
             }
