@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_hangs_up_is_no_closed_standard_output() {
+    fn a_peer_that_hangs_up_is_not_a_closed_standard_output() {
         let pipe = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
         assert!(!is_closed_stdout(&anyhow::Error::new(pipe()).context("cannot send")));
         let lost = redisdump::Error::Lost {

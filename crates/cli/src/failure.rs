@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_parent_quotes_is_told_once() {
+    fn a_cause_that_its_parent_quotes_is_shown_once() {
         let error = anyhow::Error::new(layers(&[
             "table t: relation \"t\" does not exist (SQLSTATE 42P01)\nhint: look at the name",
             "db error",
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_that_says_something_new_is_kept_wherever_it_stands() {
+    fn a_cause_with_new_information_is_kept_at_any_position() {
         let error = anyhow::Error::new(layers(&[
             "cannot read a: timed out",
             "wrapper",

@@ -296,7 +296,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kind_is_told_by_what_is_there() {
+    fn the_kind_is_detected_from_the_content() {
         for (url, expected) in [
             ("docker://db/app", Kind::Postgres),
             ("docker://db:5432", Kind::Postgres),
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_url_has_what_the_tunnels_says_of_it() {
+    fn the_servers_url_inherits_options_of_the_tunnels() {
         let url = |text: &str| inner(text, None, false).unwrap().unwrap().url;
         assert_eq!(
             url("k8s://minikube/coin-pilot-ns/svc/db/coin%20pilot?user=a%26b&secret=s/K&sslmode=disable"),

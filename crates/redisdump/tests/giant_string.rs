@@ -25,7 +25,7 @@ impl Visitor for Parts {
 
 /// A string of half a gigabyte of one letter is six megabytes in the file, and no more in memory.
 #[test]
-fn a_giant_takes_no_memory() {
+fn a_giant_value_is_not_held_in_memory() {
     const RUNS: usize = 2_000_000;
     let mut rdb = b"REDIS0009\x00\x01k\xc3".to_vec();
     let packed = [&[0, b'a'][..], &[0xff - 0x1f, 255, 0].repeat(RUNS)].concat();

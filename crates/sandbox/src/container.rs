@@ -299,7 +299,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_told_apart_from_those_before_it_and_elsewhere() {
+    fn a_process_is_distinguished_from_earlier_and_remote_ones() {
         let label = Owner::this_process().to_string();
         assert_eq!(Owner::of_label(&label), Owner::this_process());
         assert_eq!(Owner::of_label(&label).is_alive(), Some(true));
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_image_reaches_no_command() {
+    fn invalid_image_names_are_refused() {
         for image in ["", "-v/:/host", "a b", "a\nb"] {
             let options =
                 ContainerOptions { image: image.into(), environment: Vec::new(), arguments: Vec::new() };

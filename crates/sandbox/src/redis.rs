@@ -332,7 +332,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passwords_stand_in_the_configuration_whole_and_in_debug_not_at_all() {
+    fn passwords_are_complete_in_the_configuration_and_hidden_in_debug() {
         let options = RedisOptions { password: Some("a \"b\"\n#c".into()), ..RedisOptions::default() };
         let text = configuration(&options, Path::new("/tmp/x"), Some(1)).unwrap();
         assert!(text.contains(r#"requirepass "a\x20\x22b\x22\x0a\x23c""#), "{text}");

@@ -13,7 +13,7 @@ use sandbox::{Listen, Postgres, PostgresOptions, Redis, RedisOptions};
 
 /// Not a test: starts servers with both kinds of listening, prints their addresses, and waits until its input ends.
 #[test]
-#[ignore = "started by nobody_else_reads_or_reaches_a_private_server"]
+#[ignore = "started by other_users_cannot_read_or_reach_a_private_server"]
 fn start_servers_and_tell() {
     if std::env::var_os("SANDBOX_TEST_TELLS").is_none() {
         return;
@@ -88,7 +88,7 @@ fn startup_packet() -> Vec<u8> {
 
 /// Not a test: what another user of the host tries.
 #[test]
-#[ignore = "started by nobody_else_reads_or_reaches_a_private_server"]
+#[ignore = "started by other_users_cannot_read_or_reach_a_private_server"]
 fn try_everything() {
     let Some(said) = std::env::var_os("SANDBOX_TEST_TRIES") else { return };
     let mut got = Vec::new();
@@ -141,7 +141,7 @@ fn guests(port: u16) -> Vec<String> {
 }
 
 #[test]
-fn nobody_else_reads_or_reaches_a_private_server() {
+fn other_users_cannot_read_or_reach_a_private_server() {
     if require_postgres(15).is_none() || require_redis("7.0").is_none() {
         return;
     }

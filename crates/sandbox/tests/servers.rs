@@ -106,7 +106,7 @@ fn every_other_version() {
 }
 
 #[test]
-fn a_password_is_asked_for_and_shown_to_nobody() {
+fn a_password_is_prompted_for_and_never_shown() {
     let password = "p@ss:w/o#rd'\"\\ 1";
     let in_url = "p%40ss%3Aw%2Fo%23rd%27%22%5C%201";
     if let Some(binaries) = require_postgres(15) {
@@ -208,7 +208,7 @@ fn a_wrong_setting_shows_the_servers_own_words_and_leaves_nothing() {
 }
 
 #[test]
-fn what_is_not_there_is_said_with_the_places() {
+fn missing_programs_are_reported_with_the_searched_places() {
     let nowhere = Places::default();
     let error = sandbox::postgres::find(Some(15), &nowhere).unwrap_err().to_string();
     assert!(error.contains("PostgreSQL 15") && error.contains("PATH"), "{error}");

@@ -32,7 +32,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_gives_hostile_words_back_as_they_were() {
+    fn a_shell_returns_hostile_words_unchanged() {
         let words =
             ["", "a b", "$(reboot)", "`id`", "it's", "''", "\\", "a\nb", ";rm -rf /", "*", "~", "!x", "한글"];
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();

@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_bears_the_names_of_its_host_and_folder() {
+    fn a_job_is_named_after_its_host_and_folder() {
         assert_eq!(job_id_of("web1.example.org\n", "Coin Pilot"), "web1-coin-pilot");
         assert_eq!(job_id_of("web1", ""), "web1");
         assert_eq!(job_id_of("", ".app"), "app");

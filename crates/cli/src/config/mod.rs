@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_that_there_is_not_names_the_one_that_was_meant() {
+    fn an_unknown_zone_suggests_a_similar_one() {
         for (wrong, right) in [("Asia/Soul", "Asia/Seoul"), ("KST", "Asia/Seoul")] {
             let error =
                 parse(&format!("[retention]\ndaily = 7\nzone = \"{wrong}\"\n")).unwrap_err().to_string();

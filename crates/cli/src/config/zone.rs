@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_zone_that_was_meant_is_found() {
+    fn the_intended_zone_is_found() {
         for (wrong, right) in [
             ("Asia/Soul", "Asia/Seoul"),
             ("Asia/Seol", "Asia/Seoul"),

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_is_off_by_more_than_five_minutes_is_told() {
+    fn a_clock_that_is_off_by_more_than_five_minutes_is_reported() {
         let at =
             |minutes: i64| DateTime::from_timestamp(1_800_000_000, 0).unwrap() + TimeDelta::minutes(minutes);
         // A slow upload is not a clock difference.

@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn details_of_the_first_versions_are_read_and_times_are_no_hindrance() {
+    fn details_of_the_first_versions_are_read() {
         let old = serde_json::json!({ "taken-at": "2026-11-24T00:00:00Z", "tables": [] });
         let details: PostgresDetails = typed(old.clone(), "it").unwrap();
         assert!(details.state.is_empty() && serde_json::to_value(&details).unwrap() == old);

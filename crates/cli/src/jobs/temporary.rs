@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn nobody_else_may_enter_or_read() {
+    async fn other_users_cannot_enter_or_read() {
         let folder = folder("dbhaul-unit-").unwrap();
         let path = folder.path().join("file");
         drop(file(&path).await.unwrap());

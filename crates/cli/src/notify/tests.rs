@@ -156,7 +156,7 @@ async fn each_protocol_gets_what_it_understands() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_fails_is_asked_again_and_told_of_without_its_url() {
+async fn a_failing_server_is_retried_and_reported_without_its_url() {
     let again = [Answer::Status(500, ""), Answer::Reset];
     let (seen, warned, delivered) = send(ChannelKind::Webhook, &again).await;
     assert!(delivered && warned.is_empty() && seen.len() == 3, "{seen:?} {warned:?}");
@@ -172,7 +172,7 @@ async fn a_server_that_fails_is_asked_again_and_told_of_without_its_url() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_to_wait_is_obeyed_up_to_a_limit() {
+async fn retry_after_is_obeyed_up_to_a_limit() {
     let began = Instant::now();
     let (seen, _, delivered) =
         send(ChannelKind::Discord, &[Answer::Status(429, "{\"retry_after\": 0.3}")]).await;
@@ -220,7 +220,7 @@ async fn a_dead_mans_switch_hears_the_start_and_the_exit_code() {
 }
 
 #[test]
-fn a_channel_is_told_what_it_asked_for_and_not_too_often() {
+fn a_channel_gets_only_requested_notices_and_not_too_often() {
     let some = channel(ChannelKind::Discord, "http://h", &[Occasion::Failure, Occasion::Recovered]);
     let every = channel(ChannelKind::Discord, "http://h", &[Occasion::Always]);
     let failed = notice(&[Occasion::Failure], 1);

@@ -27,7 +27,7 @@ fn hides(run: &common::Run, secrets: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn users_go_along_where_they_are_asked_for() {
+async fn users_are_copied_on_request() {
     let (Some(source), Some(target), Some(moved)) = (server("7.0"), server("8.2"), server("7.0")) else {
         return;
     };

@@ -17,7 +17,7 @@ fn with_replicas(version: &str, replicas: u16) -> Option<RedisCluster> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_goes_through_every_job() {
+async fn every_job_supports_a_cluster() {
     let (Some(source), Some(binaries)) = (cluster("7.0"), require_redis("7.0")) else { return };
     let single = Redis::start(&binaries, quick_redis()).unwrap();
     let mut connection = redis(&single.url()).await;

@@ -20,7 +20,7 @@ async fn number(url: &str, sql: &str) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_plan_of_a_database_is_told_and_nothing_is_written() {
+async fn the_plan_of_a_database_is_shown_and_nothing_is_written() {
     let Some(binaries) = require_postgres(15) else { return };
     let start = || Postgres::start(&binaries, PostgresOptions::default()).unwrap();
     let (from, to) = (start(), start());
@@ -82,7 +82,7 @@ async fn the_plan_of_a_database_is_told_and_nothing_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_plan_of_a_redis_server_is_told_and_nothing_is_written() {
+async fn the_plan_of_a_redis_server_is_shown_and_nothing_is_written() {
     let (Some(new), Some(old)) = (require_redis("8.2"), require_redis("6.2")) else { return };
     let from = Redis::start(&new, quick_redis()).unwrap();
     let to = Redis::start(&old, quick_redis()).unwrap();

@@ -129,7 +129,7 @@ async fn a_redis_snapshot_leaves_the_repository_in_every_form() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_append_only_file_goes_into_a_server() {
+async fn an_append_only_file_is_replayed_into_a_server() {
     let (Some(seven), Some(eight)) = (require_redis("7.0"), require_redis("8.2")) else { return };
     let mut keeping = quick_redis();
     for (name, value) in [("appendonly", "yes"), ("appendfsync", "always"), ("aof-timestamp-enabled", "yes")]

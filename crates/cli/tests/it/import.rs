@@ -149,7 +149,7 @@ fn dumps_become_one_history_and_come_out_as_they_were() {
 }
 
 #[test]
-fn what_is_not_proven_whole_is_named_and_not_imported() {
+fn incomplete_files_are_named_and_not_imported() {
     let here = stage("");
     let old = here.path().join("old");
     let whole = dump("x");
@@ -246,7 +246,7 @@ async fn an_archive_of_redis_is_a_snapshot_that_restores() {
 
 /// Backups by dbhaul and files of the old script in one series.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_series_goes_on_after_an_import() {
+async fn a_series_continues_after_an_import() {
     let Some(binaries) = require_postgres(15) else { return };
     let server = Postgres::start(&binaries, PostgresOptions::default()).unwrap();
     let client = postgres(&server.url("postgres")).await;

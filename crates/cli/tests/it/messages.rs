@@ -29,7 +29,7 @@ fn tells_once(run: &Run) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_error_of_a_server_is_told_once() {
+async fn an_error_of_a_server_is_reported_once() {
     let (Some(pg), Some(rd)) = (require_postgres(15), require_redis("7.0")) else { return };
     let server = Postgres::start(&pg, PostgresOptions::default()).unwrap();
     let keys = Redis::start(&rd, quick_redis()).unwrap();

@@ -52,7 +52,7 @@ fn assertion(sql: &str, expect: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn assertions_are_asked_of_the_restored_data() {
+async fn assertions_query_the_restored_data() {
     let Some(stage) = Stage::start().await else { return };
     let good = [
         assertion("SELECT count(*) FROM positions", "500"),

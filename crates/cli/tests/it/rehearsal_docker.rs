@@ -192,7 +192,7 @@ fn signal(child: &Child, name: &str) {
 
 /// What a sandbox lacks makes a rehearsal incomplete, never passed and never failed.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_an_image_lacks_makes_the_rehearsal_incomplete() {
+async fn a_missing_extension_in_the_image_makes_the_rehearsal_incomplete() {
     let _alone = ONE_AT_A_TIME.lock().await;
     if !has_docker() {
         return;

@@ -158,7 +158,7 @@ impl Stage {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_migration_goes_as_its_runbook_says() {
+async fn the_migration_follows_its_runbook() {
     let text = runbook("runbook-migration.md");
     let Some(stage) = Stage::start(2).await else { return };
     let servers = [("127.0.0.1:15432", "127.0.0.1:16379"), ("127.0.0.1:25432", "127.0.0.1:26379")];
@@ -169,7 +169,7 @@ async fn the_migration_goes_as_its_runbook_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_nightly_backup_goes_as_its_runbook_says() {
+async fn the_nightly_backup_follows_its_runbook() {
     let text = runbook("runbook-nightly.md");
     let Some(stage) = Stage::start(1).await else { return };
     let servers = [("127.0.0.1:15432", "127.0.0.1:16379")];
@@ -195,7 +195,7 @@ async fn the_nightly_backup_goes_as_its_runbook_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_rehearsal_goes_as_its_runbook_says() {
+async fn the_rehearsal_follows_its_runbook() {
     let text = runbook("runbook-rehearsal.md");
     let Some(stage) = Stage::start(2).await else { return };
     let source = [("127.0.0.1:15432", "127.0.0.1:16379")];

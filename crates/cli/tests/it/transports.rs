@@ -207,7 +207,7 @@ async fn one_server_is_known_by_whatever_way_it_is_reached() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_reached_is_told_in_the_programs_words() {
+async fn unreachable_targets_are_reported_with_the_programs_message() {
     let Some(stage) = stage_with(None) else { return };
     let run = |url: &str| stage.run(&["baseline", "capture", url]);
     run(&IN_POD.replace("DB_PASSWORD", "PASSWORD"))
@@ -262,7 +262,7 @@ async fn a_forward_that_is_cut_during_a_copy_fails_with_its_words() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_that_goes_away_during_a_copy_fails_with_sshs_words() {
+async fn a_host_lost_during_a_copy_fails_with_sshs_message() {
     cut_by_ssh(30).await;
 }
 

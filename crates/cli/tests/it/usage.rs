@@ -63,14 +63,14 @@ fn init_writes_a_configuration_once_and_a_repository() {
 }
 
 #[test]
-fn a_folder_that_is_no_repository_is_said_to_be_none() {
+fn a_folder_without_a_repository_is_reported() {
     let here = folder();
     let run = dbhaul(here.path(), &["snapshots", "--repository", "nothing-here"]).exits(1);
     assert!(run.stderr.contains("dbhaul init"), "{}", run.stderr);
 }
 
 #[test]
-fn files_for_tls_are_looked_for_beside_the_configuration() {
+fn tls_files_are_relative_to_the_configuration() {
     let here = folder();
     dbhaul(here.path(), &["init", "--repository", "store"]).exits(0);
     let source = "[repository]\nurl = \"store\"\n[[source]]\nname = \"keys\"\nkind = \"redis\"\n";

@@ -131,7 +131,7 @@ fn what_only_optional_migrations_provide_is_optional_there() {
 }
 
 #[test]
-fn what_differs_is_told_with_both_sides() {
+fn differences_are_reported_with_both_sides() {
     let mut observed = observed();
     let table = observed.tables.get_mut("public.t").unwrap();
     let symbol = table.columns.get_mut("symbol").unwrap();

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_a_table_is_said_of_those_below_it() {
+    fn patterns_for_a_table_apply_to_its_children() {
         let name = |name: &str| QualifiedName::new("public", name);
         let (root, middle, leaf) = (name("root"), name("middle"), QualifiedName::new("other", "leaf"));
         let pairs = [(leaf.clone(), middle.clone()), (middle.clone(), root.clone())];
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_means_nothing_is_told() {
+    fn a_pattern_that_matches_nothing_is_reported() {
         let relation =
             |name: &str, table| FilterableRelation { name: QualifiedName::new("public", name), table };
         let filter = Filter {

@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_spelling_of_a_query_is_let_pass() {
+    fn only_spelling_differences_of_queries_are_ignored() {
         assert!(same("SELECT g.a,\n  g.b FROM s.g WHERE (g.a > 50)", "SELECT a, b FROM s.g WHERE a > 50"));
         assert!(same("UPDATE s.g AS t SET a = 1", "UPDATE s.g t SET a = 1"));
         assert!(same("XMLSERIALIZE(CONTENT x AS text)", "XMLSERIALIZE(CONTENT x AS text NO INDENT)"));

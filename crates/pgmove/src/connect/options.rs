@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn the_url_stands_over_the_environment() {
+    fn the_url_takes_precedence_over_the_environment() {
         let env = environment(&[
             ("PGHOST", "env"),
             ("PGPORT", "1"),
@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_an_error() {
+    fn unknown_input_is_an_error() {
         let env = environment(&[]);
         for text in [
             "postgres://u@h:port/d",

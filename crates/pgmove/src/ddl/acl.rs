@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_difference_is_said() {
+    fn only_the_difference_is_shown() {
         let initial = ["o=arwdDxt/o"];
         assert!(commands_for(&initial, &initial, 150_000, 150_000).is_empty());
         assert_eq!(

@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mode_of_an_abandoned_restore_is_not_carried() {
+    fn the_mode_of_an_abandoned_restore_is_not_copied() {
         let config = vec!["timescaledb.restoring=on".to_owned(), "work_mem=64MB".to_owned()];
         let settings = vec![crate::catalog::database::Setting { role: None, config }];
         let info = DatabaseInfo { settings, ..DatabaseInfo::default() };

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_takes_statements_in_order_and_leaves_alone_what_calls_functions() {
+    fn a_message_combines_statements_in_order_except_those_that_call_functions() {
         let all = [
             statement("schema", "CREATE SCHEMA s"),
             statement("table", "CREATE TABLE s.t ()"),

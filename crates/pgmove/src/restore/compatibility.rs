@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_sure_to_fit_is_let_pass() {
+    fn only_types_that_certainly_fit_are_accepted() {
         for (from, to, expected) in [
             ("integer", "integer", Compatibility::Same),
             ("integer", "bigint", Compatibility::Wider),

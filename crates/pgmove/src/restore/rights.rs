@@ -343,7 +343,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_head_of_a_function_says_how_it_is_written() {
+    fn only_the_head_of_a_function_is_searched() {
         let function = Function {
             definition: "CREATE OR REPLACE FUNCTION public.f()\n RETURNS text\n LANGUAGE sql\n IMMUTABLE\nAS $function$ SELECT ' LEAKPROOF \n LANGUAGE c' $function$\n".into(),
             ..serde_json::from_value(serde_json::json!({

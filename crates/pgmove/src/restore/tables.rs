@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hangs_together_stays_in_one_group_and_attaching_comes_last() {
+    fn dependent_statements_share_a_group_and_attaching_comes_last() {
         let script = [
             statement("CREATE TABLE a ()", &[]),
             statement("CREATE TABLE parent () PARTITION BY RANGE (k)", &[]),

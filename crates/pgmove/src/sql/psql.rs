@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_psql_is_given_nothing_that_it_does_not_know() {
+    fn an_older_psql_gets_no_unknown_commands() {
         let text = restrict("abc");
         let lines: Vec<_> = text.lines().filter(|line| line.contains('\\')).collect();
         assert!(lines.len() == 1 && lines[0].ends_with("\\gset"), "{text}");

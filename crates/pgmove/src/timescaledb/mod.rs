@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_that_are_too_old_or_unknown_are_told() {
+    fn versions_that_are_too_old_or_unknown_are_reported() {
         for version in ["1.7.5", "2.9.3"] {
             assert!(too_old(version).unwrap().contains("too old"), "{version}");
         }

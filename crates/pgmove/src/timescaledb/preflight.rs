@@ -164,7 +164,7 @@ mod tests {
     use crate::catalog::table::TableKind;
 
     #[test]
-    fn an_older_version_is_asked_for_no_disabled_trigger() {
+    fn an_older_version_gets_no_disabled_trigger() {
         let name = QualifiedName::new("public", "h");
         let trigger = |firing| Trigger {
             oid: 1,

@@ -147,7 +147,7 @@ async fn the_old_database_of_the_story_needs_them_in_their_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_error_is_told_with_its_line_and_what_stays() {
+async fn an_error_is_reported_with_its_line_and_what_remains() {
     let Some(stage) = Stage::start(15).await else { return };
     let good = ("1_good", "CREATE TABLE one (id int PRIMARY KEY);");
     let never = ("9_never", "CREATE TABLE never (id int);");

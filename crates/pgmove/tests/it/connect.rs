@@ -64,7 +64,7 @@ async fn rules(server: &Postgres, admin: &Session, text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tls_means_what_libpq_means_by_it() {
+async fn tls_follows_libpq() {
     let made = certificates();
     let (root, stranger) = (&made.root, &made.stranger);
     let options = PostgresOptions {
@@ -263,7 +263,7 @@ fn value_of_id() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_servers_state_is_noted_and_who_may_not_ask_copies_all_the_same() {
+async fn a_servers_state_is_recorded_and_optional() {
     for major in MAJORS {
         let Some(server) = server(major) else { continue };
         let sql = "CREATE TABLE t (a int); GRANT SELECT ON t TO PUBLIC; CREATE ROLE reader LOGIN; \

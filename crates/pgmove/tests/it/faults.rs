@@ -146,7 +146,7 @@ async fn rows_that_fail_leave_the_table_as_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bad_row_ends_a_long_copy_soon_and_its_place_is_told() {
+async fn a_bad_row_ends_a_long_copy_early_and_its_position_is_reported() {
     let Some(server) = server(MAJORS[0]) else { return };
     let (target, plan) = ready(&server).await;
     let table = TableName::new("public", "t");
@@ -173,7 +173,7 @@ async fn a_bad_row_ends_a_long_copy_soon_and_its_place_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_target_that_takes_nothing_is_noticed() {
+async fn a_target_that_accepts_nothing_is_noticed() {
     let Some(server) = server(MAJORS[0]) else { return };
     let (target, plan) = ready(&server).await;
     let blocker = session(&server, "b").await;
@@ -215,7 +215,7 @@ fn signal(name: &str, pid: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_dies_is_told_so() {
+async fn a_server_that_dies_is_reported() {
     let Some(mut server) = server(MAJORS[0]) else { return };
     let from = database(&server, "a", BIG).await;
     let source = Source::open(&from, &SourceOptions::default()).await.unwrap();

@@ -118,7 +118,7 @@ async fn from_old_to_new_and_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_large_table_goes_in_slices_and_its_proof_is_the_same() {
+async fn a_large_table_is_copied_in_slices_with_the_same_proof() {
     for major in MAJORS {
         let Some(server) = server(major) else { continue };
         let sql = "CREATE TABLE big (id int, t text); INSERT INTO big SELECT g, md5(g::text) FROM generate_series(1, 100000) g; \

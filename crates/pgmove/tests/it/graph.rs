@@ -46,7 +46,7 @@ fn needs(graph: &Graph, at: usize) -> Vec<usize> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_needs_one_table_alone_waits_for_no_other() {
+async fn statements_on_one_table_wait_for_no_other() {
     for major in MAJORS {
         let Some(server) = server(major) else { continue };
         let from = database(&server, "a", SHOP).await;
@@ -113,7 +113,7 @@ async fn what_needs_one_table_alone_waits_for_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_graph_makes_is_what_the_script_says() {
+async fn the_graph_creates_what_the_script_states() {
     for major in MAJORS {
         let Some(server) = server(major) else { continue };
         let from = database(&server, "a", SHOP).await;

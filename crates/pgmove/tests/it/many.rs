@@ -160,7 +160,7 @@ async fn several_connections_load_one_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shared_stream_that_fails_commits_nothing_and_waits_for_nobody() {
+async fn a_shared_stream_that_fails_commits_nothing_and_does_not_hang() {
     let Some(server) = server(15) else { return };
     let error = load(&server, "b", rows(Some(ROWS - 10))).await.unwrap_err().to_string();
     assert!(

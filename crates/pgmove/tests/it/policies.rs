@@ -47,7 +47,7 @@ async fn refusal(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_filter_brings_what_it_says_and_names_what_it_leaves() {
+async fn a_filter_restores_what_it_selects_and_names_what_it_excludes() {
     for major in MAJORS {
         let Some(server) = server(major) else { continue };
         let from = database(&server, "a", SHOP).await;
@@ -87,7 +87,7 @@ async fn a_filter_brings_what_it_says_and_names_what_it_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clean_replaces_what_is_there_and_harms_nothing_else() {
+async fn clean_replaces_existing_objects_and_nothing_else() {
     for major in MAJORS {
         let Some(server) = server(major) else { continue };
         let from = database(&server, "a", SHOP).await;
@@ -119,7 +119,7 @@ async fn clean_replaces_what_is_there_and_harms_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_come_into_a_schema_that_somebody_else_made() {
+async fn rows_are_restored_into_an_existing_schema() {
     for major in MAJORS {
         let Some(server) = server(major) else { continue };
         let from = database(&server, "a", SHOP).await;
@@ -153,7 +153,7 @@ async fn rows_come_into_a_schema_that_somebody_else_made() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_conflict_of_an_existing_schema_is_told_before_anything_is_written() {
+async fn every_conflict_of_an_existing_schema_is_reported_before_anything_is_written() {
     for major in MAJORS {
         let Some(server) = server(major) else { continue };
         let from = database(&server, "a", SHOP).await;
@@ -229,7 +229,7 @@ async fn references_to_rows_that_did_not_come_are_found() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_server_refuses_is_listed_when_the_rest_goes_on() {
+async fn rejected_statements_are_listed_when_the_rest_continues() {
     // From 17 on the server itself lets no such index come to be.
     for major in MAJORS.into_iter().filter(|major| *major < 17) {
         let Some(server) = server(major) else { continue };

@@ -13,7 +13,7 @@ async fn open(options: &ConnectOptions) -> Result<Source, Error> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_cannot_be_made_says_why() {
+async fn a_failed_connection_reports_why() {
     let protected = PostgresOptions {
         listen: Listen::Port,
         password: Some("right".into()),
@@ -60,7 +60,7 @@ async fn a_connection_that_cannot_be_made_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_role_without_rights_is_told_all_that_it_may_not_read() {
+async fn a_role_without_privileges_gets_the_list_of_unreadable_objects() {
     for major in MAJORS {
         let Some(server) = server(major) else { continue };
         let sql = "CREATE ROLE reader LOGIN; CREATE TABLE open (id int); CREATE TABLE secret (id serial); CREATE TABLE hidden (id int); \
@@ -137,7 +137,7 @@ async fn a_target_that_holds_something_is_left_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_conflict_is_told_at_once_with_its_ways_out() {
+async fn every_conflict_is_reported_at_once_with_its_remedies() {
     let (Some(first), Some(second)) = (server(MAJORS[0]), server(MAJORS[0])) else { return };
     let sql = "CREATE ROLE owner; CREATE ROLE guest; CREATE EXTENSION pg_trgm; CREATE TABLE t (id int); ALTER TABLE t OWNER TO owner; \
                CREATE TABLE u (id int); GRANT SELECT ON u TO guest; INSERT INTO u VALUES (1);";
@@ -180,7 +180,7 @@ async fn every_conflict_is_told_at_once_with_its_ways_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_older_target_is_told_what_it_cannot_express() {
+async fn unsupported_features_of_an_older_target_are_listed() {
     let (Some(new), Some(old)) = (server(18), server(15)) else { return };
     let sql =
         "CREATE TABLE t (id int, twice int GENERATED ALWAYS AS (id * 2) VIRTUAL); INSERT INTO t VALUES (1);";
@@ -190,7 +190,7 @@ async fn an_older_target_is_told_what_it_cannot_express() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lock_that_is_not_to_be_had_is_named() {
+async fn an_unavailable_lock_is_named() {
     let Some(server) = server(MAJORS[0]) else { return };
     let from = database(&server, "a", "CREATE TABLE free (id int); CREATE TABLE held (id int)").await;
     let other = session(&server, "a").await;
@@ -236,7 +236,7 @@ async fn too_few_locks_are_found_before_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bytes_of_no_known_encoding_pass_as_they_are_and_are_refused_where_they_mean_nothing() {
+async fn bytes_in_an_unknown_encoding_are_copied_unchanged_and_rejected_in_names() {
     let ascii = PostgresOptions { encoding: "SQL_ASCII".into(), ..PostgresOptions::default() };
     for major in MAJORS {
         let (Some(loose), Some(strict)) = (server_with(major, ascii.clone()), server(major)) else {

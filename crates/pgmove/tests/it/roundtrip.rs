@@ -235,7 +235,7 @@ async fn a_server_that_was_built_with_less_says_so() {
 
 /// Connections and their passwords are compared, and never shown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_difference_of_passwords_is_found_and_not_told() {
+async fn different_passwords_are_found_but_not_shown() {
     let Some(host) = Host::start(15).await else { return };
     let sql = |secret: &str| {
         format!(

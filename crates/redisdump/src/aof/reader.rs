@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_server_loads_is_an_error_with_its_place() {
+    fn files_that_no_server_loads_are_errors_with_a_position() {
         for (text, offset) in [
             ("SET k v\r\n", 0),
             ("*0\r\n", 0),

@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_out_is_one_rdb_however_the_pieces_are_cut() {
+    async fn the_output_is_one_rdb_however_the_input_is_split() {
         let one = rdb("0009", 0, &["lib one"], &[("a", 5), ("b", 300), ("c", 0)]);
         let two = rdb("0011", 3, &["lib one", "lib two"], &[("d", 70_000)]);
         let empty = rdb("0006", 0, &[], &[]);

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_are_told_as_ranges() {
+    fn sets_are_shown_as_ranges() {
         let mut set = SlotSet::default();
         assert!(set.add(0, 5).is_empty() && set.add(7, 7).is_empty());
         assert_eq!(set.add(5, 6), [5]);

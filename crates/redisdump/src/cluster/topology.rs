@@ -280,7 +280,7 @@ e7d1 127.0.0.1:30001 myself,master - 0 0 1 connected 0-5459 5460 [93-<-292f] [77
     }
 
     #[test]
-    fn what_has_changed_is_told() {
+    fn changes_are_reported() {
         let before = parse(NODES, "h").unwrap();
         assert!(before.changes(&before).is_empty());
         let moved = NODES.replace("5461-10922", "5462-10922").replace("0-5459 5460", "0-5461");

@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn other_bytes_of_a_module_that_nobody_knows_are_no_difference() {
+    fn other_bytes_of_an_unknown_module_are_not_a_difference() {
         let (id, other) = (7 << 10 | 1, 8 << 10);
         let one = module(id, b"\x05\x01a", None);
         assert_eq!(diff(Some(&one), Some(&one), NOW), KeyOutcome::Equal { expired: 0 });
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expiry_is_held_to_the_millisecond_unless_it_was_told_loosely() {
+    fn an_expiry_is_exact_to_the_millisecond_unless_reported_inexactly() {
         let (one, mut other) =
             (hash(&[("f", None)], Some(NOW + 5000)), hash(&[("f", None)], Some(NOW + 5001)));
         assert!(matches!(

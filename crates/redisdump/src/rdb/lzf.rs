@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn lies_are_refused_without_allocating() {
+    fn false_lengths_are_refused_without_allocating() {
         let mut out = Vec::new();
         assert!(expand(&[0, b'a'], usize::MAX, &mut out).is_err());
         assert!(out.capacity() < 4096);

@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_twice_is_found_in_memory_and_on_disk() {
+    fn duplicates_are_found_in_memory_and_on_disk() {
         for most in [1, 7, 1000, 1 << 20] {
             let mut names = Duplicates::holding(most);
             for n in 0..20_000_u32 {

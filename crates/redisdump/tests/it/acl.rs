@@ -11,7 +11,7 @@ fn server(version: &str) -> Option<Redis> {
 }
 
 #[tokio::test]
-async fn users_are_made_as_they_were_and_settings_are_only_told() {
+async fn users_are_recreated_and_settings_are_only_reported() {
     let (Some(source), Some(target)) = (server("7.0"), server("8.2")) else { return };
     let mut client = Client::new(&source);
     client.ask("ACL SETUSER bot on >correct-horse ~bot:* -@all +get +set");
@@ -47,7 +47,7 @@ async fn users_are_made_as_they_were_and_settings_are_only_told() {
 }
 
 #[tokio::test]
-async fn nobody_is_locked_out_and_unknown_rules_change_nothing() {
+async fn no_user_is_locked_out_and_unknown_rules_change_nothing() {
     let (Some(source), Some(target)) = (server("7.0"), server("7.0")) else { return };
     let mut client = Client::new(&source);
     client.ask("ACL SETUSER default resetpass >other");

@@ -62,7 +62,7 @@ async fn what_an_older_server_cannot_hold_is_named_before_anything_is_written() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_there_stays_goes_or_is_emptied_as_asked() {
+async fn existing_objects_are_kept_dropped_or_emptied_as_requested() {
     let (Some(source), Some(target)) = (server("7.0"), server("7.0")) else { return };
     let mut from = Client::new(&source);
     for line in ["SET a new", "SET b new", "SET bot:1 x", "SET bot:tmp x", "SELECT 2", "SET second x"] {
@@ -131,7 +131,7 @@ async fn what_is_there_stays_goes_or_is_emptied_as_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_value_longer_than_any_argument_goes_in_pieces() {
+async fn a_value_longer_than_any_argument_is_sent_in_pieces() {
     let (Some(source), Some(target)) = (server("7.0"), server("7.0")) else { return };
     let mut from = Client::new(&source);
     let item = "x".repeat(100_000);

@@ -62,7 +62,7 @@ async fn applied(path: &Path, to: &Redis) -> Result<AofReport, Error> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_is_made_anew_from_its_append_only_file() {
+async fn a_server_is_restored_from_its_append_only_file() {
     for (from, to, rewritten) in [
         ("3.0", "3.0", true),
         ("6.2", "6.2", true),
@@ -178,7 +178,7 @@ async fn expiries_that_have_passed_pass_only_when_all_commands_have_run() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_told_is_named_before_anything_is_written() {
+async fn unsupported_commands_are_named_before_anything_is_written() {
     let Some(target) = plain("7.0") else { return };
     let mut to = Client::new(&target);
     // Unknown; harmful; no writing.

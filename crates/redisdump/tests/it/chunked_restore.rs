@@ -35,7 +35,7 @@ fn fill_long(server: &Redis) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_there_is_not_mixed_with_what_comes_in_pieces() {
+async fn existing_values_are_not_mixed_with_chunked_ones() {
     let long = [("proto-max-bulk-len", "1mb")];
     let (Some(source), Some(target)) = (server("7.0", &[]), server("7.0", &long)) else { return };
     fill_long(&source);
@@ -123,7 +123,7 @@ async fn giants_pass_in_pieces_and_stay_what_they_are() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_takes_no_payload_is_told_by_commands() {
+async fn a_server_that_accepts_no_payload_gets_commands() {
     let Some(source) = server("7.0", &[]) else { return };
     fill(&source, Corners::All);
     let (rdb, _) = captured(&source).await;
@@ -146,7 +146,7 @@ async fn a_server_that_takes_no_payload_is_told_by_commands() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn servers_are_asked_what_they_take() {
+async fn servers_are_probed_for_supported_payloads() {
     for (from, to, all) in
         [("7.0", "8.2", true), ("8.2", "7.0", false), ("7.0", "valkey-9", true), ("valkey-9", "8.2", false)]
     {
@@ -183,7 +183,7 @@ async fn databases_must_be_there_and_are_not_mixed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_keys_that_are_meant_can_be_too_much() {
+async fn only_selected_keys_count_toward_the_limit() {
     let (Some(source), Some(target)) = (server("8.2", &[]), server("7.0", &[])) else { return };
     let mut from = Client::new(&source);
     for line in ["HSET mortal f v", "HPEXPIREAT mortal 9999999999999 FIELDS 1 f", "SET bot:1 x"] {
@@ -240,7 +240,7 @@ async fn a_rate_is_held_from_the_first_key_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_proves_too_much_half_way_says_what_was_sent() {
+async fn exceeding_a_limit_midway_reports_what_was_sent() {
     let (Some(source), Some(target)) = (server("8.2", &[]), server("7.0", &[])) else { return };
     let mut from = Client::new(&source);
     from.ask("HSET mortal f v");

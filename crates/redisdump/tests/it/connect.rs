@@ -24,7 +24,7 @@ async fn taken(options: &ConnectOptions, method: CaptureMethod) -> (Vec<u8>, Cap
 }
 
 #[tokio::test]
-async fn a_server_that_says_nothing_any_more_is_given_up() {
+async fn a_server_that_stops_responding_times_out() {
     let Some(binaries) = require_redis("7.0") else { return };
     let server = start(&binaries, RedisOptions::default());
     let url = format!("{}?timeout=1", server.url());
@@ -38,7 +38,7 @@ async fn a_server_that_says_nothing_any_more_is_given_up() {
 
 /// Newlines are signs of life: a server that waits before it forks is waited for.
 #[tokio::test]
-async fn a_server_that_takes_its_time_for_a_snapshot_is_waited_for() {
+async fn a_slow_snapshot_is_waited_for() {
     let Some(binaries) = require_redis("7.0") else { return };
     let server = start(&binaries, RedisOptions::default());
     let mut client = Client::new(&server);
@@ -49,7 +49,7 @@ async fn a_server_that_takes_its_time_for_a_snapshot_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_user_comes_in_by_the_socket_too() {
+async fn a_user_can_log_in_by_the_socket() {
     let Some(binaries) = require_redis("7.0") else { return };
     let server = start(&binaries, RedisOptions { listen: Listen::Port, ..RedisOptions::default() });
     let mut client = Client::new(&server);
@@ -132,7 +132,7 @@ async fn a_cluster_of_one_node_is_whole() {
 /// As the kernel tells it: the timer of our end of the connection is that of keepalive, and due within a minute.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_peer_that_is_gone_is_asked_after() {
+async fn a_vanished_peer_is_detected() {
     let Some(binaries) = require_redis("7.0") else { return };
     let server = start(&binaries, RedisOptions { listen: Listen::Port, ..RedisOptions::default() });
     Client::new(&server).ask("SET a b");

@@ -99,7 +99,7 @@ async fn what_a_server_loads_is_what_we_read() {
 
 /// An append-only file run into an empty server, against a server that begins with it.
 #[tokio::test]
-async fn an_append_only_file_gives_what_its_server_makes_of_it() {
+async fn an_append_only_file_yields_what_its_server_loads() {
     let Some(files) = corpus() else { return };
     let (mut equal, mut refused) = (0, Vec::new());
     for version in ["7.0", "8.2", "valkey-9"] {

@@ -247,7 +247,7 @@ fn reason(payload: &[u8], newest: u16) -> String {
 /// Damaged payloads on a server with thorough checks: what it accepts can be read here, with the same result.
 #[test]
 #[ignore = "long: run by scripts/test --all"]
-fn what_a_server_takes_is_what_we_read() {
+fn accepted_payloads_are_readable() {
     let times: usize =
         std::env::var("DBHAUL_DAMAGE").ok().and_then(|times| times.parse().ok()).unwrap_or(20_000);
     for version in ["7.0", "8.2", "8.6", "valkey-9"] {

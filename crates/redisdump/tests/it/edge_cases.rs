@@ -64,7 +64,7 @@ fn cases() -> Vec<(Vec<u8>, Vec<Lint>, u64)> {
 }
 
 #[test]
-fn what_servers_refuse_is_told() {
+fn rejections_of_servers_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dump.rdb");
     for (bytes, odd, keys) in cases() {

@@ -250,7 +250,7 @@ async fn another_servers_folder_is_refused_and_the_setting_is_back() {
 }
 
 #[tokio::test]
-async fn what_is_not_known_of_a_folder_is_said() {
+async fn uncertainties_about_a_folder_are_reported() {
     // A server that runs, and was not named.
     let Some(mut server) = keeping_aof("7.0", &[]) else { return };
     Client::new(&server).ask("SET a b");

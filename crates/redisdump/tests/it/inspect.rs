@@ -77,7 +77,7 @@ async fn inspection_agrees_with_every_server() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_whole_is_told_with_its_place() {
+async fn an_incomplete_file_is_reported_with_its_position() {
     let Some(binaries) = require_redis("7.0") else { return };
     let server = start(&binaries, RedisOptions::default());
     fill(&server, Corners::All);

@@ -176,7 +176,7 @@ async fn a_server_without_functions_lacks_those_of_the_snapshot() {
 
 /// Keys beside the snapshot's are named, though as many of its own have expired, which a count would not tell.
 #[tokio::test]
-async fn keys_beside_the_snapshot_are_named() {
+async fn keys_that_the_snapshot_lacks_are_named() {
     let (Some(source), Some(target)) = (server("7.0"), server("7.0")) else { return };
     let mut client = Client::new(&source);
     fill(&source, Corners::All);
@@ -271,7 +271,7 @@ async fn left_out(from: &str, to: &str, keys: u64) {
 }
 
 #[tokio::test]
-async fn what_was_left_out_is_told_and_no_difference() {
+async fn omissions_are_reported_and_not_a_difference() {
     left_out("8.2", "7.0", 2).await;
     left_out("valkey-9", "3.2", 7).await;
 }

@@ -212,7 +212,7 @@ async fn a_damaged_stream_is_an_error_with_its_place() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_and_a_lost_server_are_told() {
+async fn a_wrong_password_and_a_lost_server_are_reported() {
     let Some(binaries) = require_redis("7.0") else { return };
     let with_password = RedisOptions { listen: Listen::Port, password: Some("right".into()), ..quick() };
     let mut server = Redis::start(&binaries, with_password).unwrap();

@@ -136,7 +136,7 @@ mod tests {
     use crate::Identity;
 
     #[test]
-    fn a_tag_says_who_opens() {
+    fn a_tag_identifies_the_recipients() {
         let [a, b] = [(); 2].map(|()| Identity::generate().recipient());
         let key = [7; 32];
         let first = RecipientSets::new(&key, &[], std::slice::from_ref(&a));

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn another_format_is_told_from_damage() {
+    fn another_format_is_distinguished_from_damage() {
         for found in [0, 2, 7] {
             let text = format!("{{\"format\":{found}}}");
             let error = parse::<serde_json::Value>("o", text.as_bytes()).unwrap_err();

@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_backup_that_outlasted_the_grace_by_any_clock_is_not_listed() {
+    async fn a_backup_that_exceeds_the_grace_period_by_any_clock_is_not_listed() {
         let repository = repository().await;
         let begin = || repository.begin(SnapshotStart::new("job", Utc::now(), "test"));
         let slept = SystemTime::now().checked_sub(hours(72)).unwrap();

@@ -324,7 +324,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_that_cannot_be_synced_is_borne_and_noted() {
+    fn a_folder_that_cannot_be_synced_is_tolerated_and_noted() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::new(dir.path().to_owned());
         folder.sync(dir.path()).unwrap();

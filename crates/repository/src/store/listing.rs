@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listing_that_goes_round_is_found_wherever_the_circle_begins() {
+    fn a_cyclic_listing_is_detected_wherever_the_cycle_begins() {
         let name = |n: u64| Path::from(format!("chunks/{n}"));
         for (before, round) in [(0, 1), (0, 1000), (5, 3), (1000, 1), (2000, 777)] {
             let endless = (0..before).chain((before..before + round).cycle());

@@ -4,7 +4,7 @@ use crate::common::{data, folder, small, write_snapshot};
 use repository::{Attestation, AttestationKind};
 
 #[tokio::test]
-async fn an_incomplete_rehearsal_does_not_stand_in_the_place_of_one_that_passed() {
+async fn an_incomplete_rehearsal_does_not_replace_one_that_passed() {
     let (_dir, repo) = folder(small()).await;
     let snapshot = write_snapshot(&repo, "nightly", &[("a", &data(1, 10_000))]).await;
     let at = |minute: i64| chrono::DateTime::from_timestamp(1_795_000_000 + minute * 60, 0).unwrap();

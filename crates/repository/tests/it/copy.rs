@@ -214,7 +214,7 @@ async fn what_cannot_be_mended_is_named() {
 /// A running prune may be about to remove the tombstone, and would then remove that of a snapshot that was copied and
 /// forgotten again.
 #[tokio::test]
-async fn what_is_known_to_be_forgotten_is_not_copied_again() {
+async fn forgotten_snapshots_are_not_copied_again() {
     let grace = Duration::from_secs(3);
     let (_a, from) = folder(small()).await;
     let (_b, to) = folder(InitOptions { grace, ..small() }).await;

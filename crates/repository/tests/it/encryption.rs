@@ -196,7 +196,7 @@ async fn a_host_without_an_identity_sees_that_a_chunk_was_mended() {
 }
 
 #[tokio::test]
-async fn what_is_missing_or_wrong_is_told() {
+async fn missing_or_wrong_values_are_reported() {
     let identity = Identity::generate();
     let (dir, repo) = folder(encrypted(&[&identity], None)).await;
     let (_other_dir, other) = folder(encrypted(&[&identity], None)).await;

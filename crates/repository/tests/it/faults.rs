@@ -299,7 +299,7 @@ async fn a_manifest_that_the_store_acknowledged_and_did_not_keep_is_no_snapshot(
 
 /// A machine that sleeps while its manifest is under way.
 #[tokio::test]
-async fn a_manifest_that_takes_too_long_is_taken_back() {
+async fn a_late_manifest_is_withdrawn() {
     let patchy = Arc::new(Patchy::default());
     let store = Store::custom(Arc::clone(&patchy) as Arc<dyn ObjectStore>, "patchy");
     let grace = Duration::from_secs(4);

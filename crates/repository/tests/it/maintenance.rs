@@ -138,7 +138,7 @@ async fn damage_is_quarantined_and_the_next_backup_mends_it() {
 }
 
 #[tokio::test]
-async fn what_was_mended_is_not_known_to_be_bad() {
+async fn repaired_snapshots_are_not_known_to_be_damaged() {
     let (dir, repo) = folder(small()).await;
     let (shared, own) = (data(1, 100_000), data(2, 20_000));
     let first = write_snapshot(&repo, "nightly", &[("a", &shared)]).await;
@@ -212,7 +212,7 @@ async fn a_chunk_under_another_name_is_mended_in_its_place() {
 }
 
 #[tokio::test]
-async fn a_snapshot_that_is_brought_back_says_what_it_lacks() {
+async fn an_undeleted_snapshot_lists_missing_chunks() {
     let (dir, repo) = folder(small()).await;
     let first = write_snapshot(&repo, "nightly", &[("a", &data(1, 30_000))]).await;
     repo.forget(std::slice::from_ref(&first.id), chrono::Utc::now()).await.unwrap();
@@ -322,7 +322,7 @@ async fn no_manifest_is_written_over() {
 }
 
 #[tokio::test]
-async fn what_to_do_about_a_damaged_document_is_said_once() {
+async fn the_remedy_for_a_damaged_document_is_shown_once() {
     let (dir, repo) = folder(InitOptions { grace: Duration::from_millis(300), ..small() }).await;
     let first = write_snapshot(&repo, "nightly", &[("a", &data(1, 20_000))]).await.id;
     write_snapshot(&repo, "nightly", &[("a", &data(2, 20_000))]).await;
@@ -394,7 +394,7 @@ async fn prune_tells_what_it_would_free_now_and_later() {
 }
 
 #[tokio::test]
-async fn what_dead_processes_and_gone_snapshots_leave_is_removed_after_the_grace() {
+async fn leftovers_are_removed_after_the_grace_period() {
     let grace = Duration::from_secs(3);
     let (dir, repo) = folder(InitOptions { grace, ..small() }).await;
     let root = dir.path().join("repo");

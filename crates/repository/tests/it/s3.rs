@@ -40,7 +40,7 @@ async fn a_repository_on_s3() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_s3_refuses_is_told_without_secrets() {
+async fn errors_of_s3_are_reported_without_secrets() {
     let (_dir, endpoint) = server().await;
     let open = |bucket: &str, secret: &str| {
         Store::open(&format!("s3://{bucket}?endpoint={endpoint}&region=r"), &env(secret)).unwrap()

@@ -219,7 +219,7 @@ async fn a_backup_that_outlasts_the_grace_is_not_listed() {
 }
 
 #[tokio::test]
-async fn places_that_do_not_work_are_told_clearly() {
+async fn invalid_places_are_reported_clearly() {
     let dir = tempfile::tempdir().unwrap();
     let open = |url: &str| Store::open(url, &StoreEnv::default());
     let empty = open(dir.path().join("none").to_str().unwrap()).unwrap();

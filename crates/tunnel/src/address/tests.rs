@@ -60,7 +60,7 @@ fn hosts_nest() {
 }
 
 #[test]
-fn what_is_not_understood_is_an_error_without_a_secret() {
+fn invalid_input_is_an_error_without_secrets() {
     for url in [
         "",
         "k8s://",

@@ -109,7 +109,7 @@ async fn a_container_is_entered_by_its_address_or_from_inside() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long: run by scripts/test --all"]
-async fn a_container_that_dies_is_told() {
+async fn a_container_that_dies_is_reported() {
     let Some(mut stage) = stage("die") else { return };
     let name = stage.start("dies", "127.0.0.1:5432", &[]);
     let url = format!("docker://{name}/app");

@@ -73,7 +73,7 @@ async fn what_dies_in_the_middle_has_kubectls_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_connection_is_told() {
+async fn a_refused_connection_is_reported() {
     let Some(stage) = stage() else { return };
     let tunnel = open("k8s://coin-pilot-ns/pod/shut-0/app", &stage.programs).await.unwrap();
     let mut stream = tunnel.connect(&anywhere()).await.unwrap();
@@ -127,7 +127,7 @@ async fn a_pod_that_was_replaced_is_not_taken_for_the_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_kubectl_it_is_said_what_is_missing() {
+async fn a_missing_kubectl_is_reported() {
     let programs = Programs { kubectl: "/no/such/kubectl".to_owned(), ..Programs::default() };
     let error = open("k8s://ns/pod/p/d", &programs).await.unwrap_err();
     assert_eq!(error.to_string(), "cannot run `/no/such/kubectl`");

@@ -88,7 +88,7 @@ async fn refusals_have_sshs_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_port_is_told() {
+async fn a_refused_port_is_reported() {
     let Some(stage) = stage("") else { return };
     let tunnel = open("ssh://vm/redis://localhost", &stage.programs).await.unwrap();
     let mut stream = tunnel.connect(&Target::Tcp("127.0.0.1".to_owned(), 1)).await.unwrap();

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_second_run_is_refused_and_told_who_holds_the_lock() {
+    async fn a_second_run_is_refused_with_the_holder_of_the_lock() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("app.lock");
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();

@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_damaged_file_is_told_and_begun_anew() {
+    fn a_damaged_file_is_reported_and_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(file_name("app/../x", "json"));
         assert_eq!(path.file_name().unwrap(), "app%2F..%2Fx.json");

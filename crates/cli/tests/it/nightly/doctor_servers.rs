@@ -100,7 +100,7 @@ async fn the_grants_that_are_named_are_those_that_are_missing() {
 
 /// Of the server's configuration too, which sessions of dbhaul override.
 #[tokio::test(flavor = "multi_thread")]
-async fn timeouts_of_the_whole_server_are_told() {
+async fn timeouts_of_the_whole_server_are_reported() {
     let Some(binaries) = require_postgres(15) else { return };
     let timeouts = [
         ("statement_timeout", "7s"),
@@ -134,7 +134,7 @@ async fn timeouts_of_the_whole_server_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tls_of_postgres_is_told() {
+async fn tls_of_postgres_is_reported() {
     let Some(binaries) = require_postgres(15) else { return };
     let options = PostgresOptions { listen: Listen::Port, ..PostgresOptions::default() };
     let server = Postgres::start(&binaries, options).unwrap();

@@ -224,7 +224,7 @@ fn within(kib: u64, folder: &Path, args: &[&str]) -> Run {
 
 /// Issue 12, section 5: a repository of 316 KB took 4 GB of memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_chunk_named_thousands_of_times_fills_no_memory() {
+async fn a_chunk_referenced_thousands_of_times_does_not_fill_memory() {
     let here = folder();
     let at = here.path();
     let manifest = one_chunk_many_times(at, 2_500).await;

@@ -58,7 +58,7 @@ async fn another_database_under_the_same_name_is_refused_and_accepted_on_request
 
 /// A host with only the key file, which cannot decrypt backups, can still distinguish two databases.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_encrypted_series_is_kept_apart_without_an_identity() {
+async fn an_encrypted_series_is_recognized_without_an_identity() {
     let Some(pg) = require_postgres(15) else { return };
     let server = Postgres::start(&pg, PostgresOptions::default()).unwrap();
     let client = postgres(&server.url("postgres")).await;

@@ -71,7 +71,7 @@ async fn a_migration_is_proven_under_a_fast_writer() {
 
 /// A closed standard output does not change the result.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_need_read_a_report() {
+async fn exit_codes_are_sufficient_without_the_report() {
     let Some(binaries) = require_redis("7.0") else { return };
     let [one, other] = [0; 2].map(|_| Redis::start(&binaries, quick_redis()).unwrap());
     ::redis::cmd("SET").arg("a").arg("b").exec_async(&mut redis(&one.url()).await).await.unwrap();

@@ -111,7 +111,7 @@ fn nobody_else_gets_in(folder: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_running_rehearsal_is_open_to_nobody_else() {
+async fn a_running_rehearsal_is_inaccessible_to_other_users() {
     let (Some(pg), Some(rd)) = (require_postgres(15), require_redis("7.0")) else { return };
     let server = Postgres::start(&pg, PostgresOptions::default()).unwrap();
     let mut options = common::quick_redis();

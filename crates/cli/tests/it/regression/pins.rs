@@ -180,7 +180,7 @@ async fn a_host_that_cannot_decrypt_pins() {
 
 /// The program's clock is a year ahead for one night, the store's is right.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_clock_that_is_ahead_for_a_night_is_told_and_harms_no_other_night() {
+async fn a_clock_that_is_ahead_for_a_night_is_reported_and_affects_no_other_night() {
     let Some(binaries) = require_redis("7.0") else { return };
     let server = sandbox::Redis::start(&binaries, quick_redis()).unwrap();
     let here = folder();

@@ -104,7 +104,7 @@ async fn old_servers_without_a_password_take_one() {
 
 /// A target whose user may fill it, and not read it back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_proven_is_told_with_what_it_needs() {
+async fn what_cannot_be_verified_is_reported_with_its_requirements() {
     let (Some(source), Some(target)) = (with_password(None), with_password(None)) else { return };
     fill(&source.url()).await;
     let here = folder();

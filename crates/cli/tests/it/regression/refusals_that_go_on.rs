@@ -7,7 +7,7 @@ use sandbox::testing::{Pglite, require_postgres};
 use sandbox::{Postgres, PostgresOptions};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_migration_goes_on_after_a_refused_table_and_proves_the_rest() {
+async fn a_migration_continues_after_a_rejected_table_and_verifies_the_rest() {
     let Some(binaries) = require_postgres(15) else { return };
     let server = Postgres::start(&binaries, PostgresOptions::default()).unwrap();
     let (from, to, here) = (server.url("source"), server.url("target"), folder());

@@ -97,7 +97,7 @@ async fn a_lost_document_is_covered_by_its_copy_and_never_replaced_by_a_new_one(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_snapshot_is_told_before_the_retention_that_failed_after_it() {
+async fn a_snapshot_is_reported_before_a_failed_retention() {
     let Some(server) = server(10_000).await else { return };
     let here = folder();
     let here = here.path();
@@ -119,7 +119,7 @@ async fn a_snapshot_is_told_before_the_retention_that_failed_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_only_repository_is_rehearsed_and_the_result_is_told() {
+async fn a_read_only_repository_is_rehearsed_and_the_result_is_reported() {
     let Some(disk) = Mounted::new("16m") else { return };
     let Some(server) = server(10_000).await else { return };
     let here = disk.0.path();

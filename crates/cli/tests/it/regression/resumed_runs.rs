@@ -227,7 +227,7 @@ async fn runs_whose_network_is_cut_are_resumed_again_and_again() {
 
 /// Only what the job itself would have made is taken for a part of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_job_would_not_have_made_is_refused() {
+async fn objects_that_the_job_would_not_create_are_refused() {
     let Some(stage) = Stage::start(Listen::Socket).await else { return };
     let [from, to] = ["source", "target"].map(|name| stage.server.url(name));
     let name = stage.name();

@@ -214,7 +214,7 @@ async fn large_objects_need_no_temporary_space_at_the_source() {
 /// The server takes no message of more than 1 GB, and a row is one message when it is read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: run by scripts/test --all; needs about 6 GB of memory"]
-async fn a_row_of_nearly_a_gigabyte_comes_behind_small_ones() {
+async fn a_row_of_nearly_a_gigabyte_follows_small_ones() {
     let Some(binaries) = require_postgres(15) else { return };
     let server = Postgres::start(&binaries, PostgresOptions::default()).unwrap();
     let here = folder();

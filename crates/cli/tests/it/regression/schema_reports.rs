@@ -5,7 +5,7 @@ use sandbox::testing::require_postgres;
 use sandbox::{Postgres, PostgresOptions};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_stays_behind_is_told_and_roles_may_differ() {
+async fn omissions_are_reported_and_roles_may_differ() {
     let Some(binaries) = require_postgres(15) else { return };
     let server = Postgres::start(&binaries, PostgresOptions::default()).unwrap();
     let client = postgres(&server.url("postgres")).await;

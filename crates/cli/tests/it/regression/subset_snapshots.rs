@@ -110,7 +110,7 @@ async fn a_source_that_is_backed_up_alone_pushes_no_other_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn latest_is_the_newest_of_what_is_asked_for() {
+async fn latest_is_the_newest_that_has_what_is_requested() {
     let (Some(pg), Some(rd)) = (require_postgres(15), require_redis("7.0")) else { return };
     let server = Postgres::start(&pg, PostgresOptions::default()).unwrap();
     let redis = Redis::start(&rd, quick_redis()).unwrap();

@@ -61,7 +61,7 @@ const HOURS: &str = "CREATE EXTENSION IF NOT EXISTS timescaledb
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: run by scripts/test --all, where two native builds of TimescaleDB are named"]
-async fn what_was_not_refreshed_at_the_source_is_not_at_the_target() {
+async fn ranges_not_refreshed_at_the_source_are_not_at_the_target() {
     both_ways(async |from, to| {
         let (here, from, to) = (folder(), from.url("app"), to.url("app"));
         run(&from, HOURS).await;

@@ -47,7 +47,7 @@ async fn a_database_in_restoring_mode_is_neither_filled_nor_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_restoring_mode_is_not_carried_to_a_database_that_is_made() {
+async fn the_restoring_mode_is_not_copied_to_a_created_database() {
     let Some(binaries) = require_postgres(15) else { return };
     let server = Postgres::start(&binaries, PostgresOptions::default()).unwrap();
     let here = folder();

@@ -160,18 +160,18 @@ async fn beside_a_cluster(load: Load) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_job_ends_and_proves_beside_a_writer() {
+async fn every_job_finishes_and_verifies_during_writes() {
     beside_a_single_server(SMALL).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_job_of_a_cluster_ends_and_proves_beside_a_writer() {
+async fn every_job_of_a_cluster_finishes_and_verifies_during_writes() {
     beside_a_cluster(SMALL).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long: run by scripts/test --all"]
-async fn so_it_does_beside_20000_writes_a_second() {
+async fn it_also_does_during_20000_writes_per_second() {
     beside_a_single_server(FULL).await;
     beside_a_cluster(FULL).await;
 }

@@ -37,7 +37,7 @@ fn files_run_in_the_order_of_their_numbers_unless_one_needs_another() {
 }
 
 #[test]
-fn what_another_has_made_whole_is_not_run() {
+fn a_file_completed_by_another_is_not_run() {
     let files = [
         ("1_alter", "ALTER TABLE t ADD COLUMN IF NOT EXISTS b int;"),
         ("2_create", "CREATE TABLE IF NOT EXISTS t (a int, b int);"),
@@ -61,7 +61,7 @@ fn what_another_has_made_whole_is_not_run() {
 }
 
 #[test]
-fn optional_files_are_left_out_and_told_what_they_need() {
+fn optional_files_are_left_out_with_what_they_need() {
     let baseline = Baseline::parse(
         "environments = [\"a\", \"b\"]\n[[migration]]\nname = \"one\"\noptional-in = \"a\"\n[[migration]]\nname = \"two\"\n[[migration]]\nname = \"gone\"",
     )
@@ -80,7 +80,7 @@ fn optional_files_are_left_out_and_told_what_they_need() {
 }
 
 #[test]
-fn cycles_and_needs_that_nobody_meets_are_named() {
+fn cycles_and_unmet_needs_are_named() {
     let found = empty(&[
         ("a", "CREATE TABLE a (id int PRIMARY KEY); ALTER TABLE b ADD COLUMN x int;"),
         ("b", "CREATE TABLE b (id int REFERENCES a);"),
@@ -100,7 +100,7 @@ fn cycles_and_needs_that_nobody_meets_are_named() {
 }
 
 #[test]
-fn what_the_schema_cannot_show_is_said_and_asked() {
+fn effects_that_the_schema_cannot_show_require_a_decision() {
     let files =
         [("do", "DO $$ BEGIN PERFORM 1; END $$;\n\nSELECT f();"), ("seed", "INSERT INTO x VALUES (1)")];
     let found = empty(&files);
@@ -122,7 +122,7 @@ fn what_the_schema_cannot_show_is_said_and_asked() {
 }
 
 #[test]
-fn what_later_files_take_away_is_not_missed() {
+fn objects_dropped_by_later_files_are_not_missing() {
     let make = ("1_make", "CREATE TABLE old (a int, b int); CREATE TABLE keep (c int);");
     let rename = ("2_rename", "ALTER TABLE old RENAME TO new; ALTER TABLE keep DROP COLUMN c;");
     assert_eq!(empty(&[make, rename]).order, ["1_make", "2_rename"]);
@@ -171,7 +171,7 @@ fn what_is_used_orders_files_and_what_is_foreign_blocks_nothing() {
 }
 
 #[test]
-fn what_a_block_may_have_made_blocks_nothing() {
+fn objects_that_a_do_block_may_create_block_nothing() {
     let block = "DO $$ BEGIN EXECUTE 'CREATE TABLE made (a int)'; END $$;";
     let alter = "ALTER TABLE made ADD COLUMN b int;";
     assert_eq!(empty(&[("1", &format!("{block} {alter}"))]).order, ["1"]);

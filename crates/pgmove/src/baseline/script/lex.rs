@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_end_is_told_with_its_beginning() {
+    fn unterminated_tokens_are_reported_with_their_beginning() {
         for (text, start, what) in [
             ("a /* /* */", 2, "a comment"),
             ("'x", 0, "a string"),

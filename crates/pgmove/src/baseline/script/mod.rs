@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_run_is_told_with_its_line() {
+    fn unsupported_statements_are_reported_with_their_lines() {
         let findings = |sql: &str| {
             let obstacles = Script::read("dir/a.up.sql", sql).obstacles;
             obstacles.into_iter().map(|o| (o.line, o.what)).collect::<Vec<_>>()

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes_are_undone_and_null_is_no_text() {
+    fn escapes_are_decoded_and_null_is_not_text() {
         let row = b"1\t\\N\ta\\tb\\\\c\\n\t\t\\\\N";
         let values: Vec<Option<Vec<u8>>> =
             fields(row).map(|field| value(field).map(Cow::into_owned)).collect();

@@ -64,7 +64,7 @@ async fn rows_in_configuration_tables_give_way_to_those_that_come() {
 
 /// Into a schema that is there, with the extension: its rows are data like others, and its own stay.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn configuration_comes_into_a_schema_that_is_here() {
+async fn configuration_is_restored_into_an_existing_schema() {
     let Some((server, _folder)) = start() else { return };
     let table = "CREATE TABLE public.t (a int)";
     let from =

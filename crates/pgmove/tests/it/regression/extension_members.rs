@@ -58,7 +58,7 @@ const PRIVILEGES: &str = "SELECT concat_ws(' ', has_table_privilege('reader', 'p
     has_column_privilege('reader', 'public.a_run', 'note', 'UPDATE'))";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn configuration_comes_in_an_order_that_works_and_goes_on_where_it_stood() {
+async fn configuration_is_loaded_in_a_valid_order_and_sequences_continue() {
     let Some((server, _folder)) = start(&["1.0", "1.1"]).await else { return };
     let from = database(&server, "a", USED).await;
     for round in 0..5 {
@@ -81,7 +81,7 @@ async fn configuration_comes_in_an_order_that_works_and_goes_on_where_it_stood()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn privileges_on_what_an_older_extension_lacks_are_left_out_and_told() {
+async fn privileges_on_what_an_older_extension_lacks_are_left_out_with_a_warning() {
     let (Some((new, _one)), Some((old, _other))) = (start(&["1.1"]).await, start(&["1.0"]).await) else {
         return;
     };

@@ -31,7 +31,7 @@ GRANT team TO worker WITH INHERIT FALSE, SET FALSE GRANTED BY second;
 ";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_grantor_parameter_and_setting_comes() {
+async fn every_grantor_parameter_and_setting_is_restored() {
     let (Some(from), Some(to), Some(old)) = (server(18), server(18), server(15)) else { return };
     let source = session(&from, "postgres").await;
     for sql in [ROLES, GRANTORS] {

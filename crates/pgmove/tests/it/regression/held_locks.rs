@@ -62,7 +62,7 @@ async fn a_table_whose_rows_are_read_can_be_altered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_table_that_somebody_waits_for_is_read_before_others_and_its_readers_go_on() {
+async fn a_table_that_a_session_waits_for_is_read_first_and_its_readers_continue() {
     let Some(server) = server(15) else { return };
     let from = database(&server, "a", TABLES).await;
     let settings = SourceOptions { lock_timeout: Some(Duration::from_secs(1)), ..SourceOptions::default() };
@@ -104,7 +104,7 @@ async fn a_table_that_somebody_waits_for_is_read_before_others_and_its_readers_g
 
 /// Losing the session with the locks is an error, like losing the one with the snapshot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn locks_that_were_lost_are_told() {
+async fn lost_locks_are_reported() {
     let Some(server) = server(15) else { return };
     let from = database(&server, "a", TABLES).await;
     let source = Source::open(&from, &SourceOptions::default()).await.unwrap();

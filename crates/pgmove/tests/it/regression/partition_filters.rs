@@ -120,7 +120,7 @@ async fn partitions_in_another_schema_go_with_their_table() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_partition_without_its_table_is_a_table_and_that_is_told() {
+async fn a_partition_without_its_parent_becomes_a_table_with_a_warning() {
     for major in MAJORS {
         let Some(server) = server(major) else { continue };
         let from = database(&server, "a", TREE).await;

@@ -117,7 +117,7 @@ async fn settings_of_the_database_versions_of_extensions_and_views_are_looked_at
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn definitions_alone_leave_out_what_rows_bring() {
+async fn definitions_alone_exclude_rows() {
     let Some(server) = server(15) else { return };
     let schema = "CREATE TABLE t (id serial PRIMARY KEY); INSERT INTO t DEFAULT VALUES; \
                   CREATE MATERIALIZED VIEW m AS SELECT * FROM t; SELECT lo_create(4711);";
@@ -180,7 +180,7 @@ async fn roles_may_be_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_comment_that_public_has_no_more_is_taken_away() {
+async fn a_removed_comment_on_public_is_removed() {
     let Some(server) = server(15) else { return };
     let from = database(&server, "a", "COMMENT ON SCHEMA public IS NULL").await;
     let to = database(&server, "b", "").await;

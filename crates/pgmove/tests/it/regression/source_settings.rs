@@ -89,7 +89,7 @@ async fn expressions_are_evaluated_as_at_the_source() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_condition_takes_the_rows_that_it_means_at_the_source() {
+async fn a_condition_selects_the_same_rows_as_at_the_source() {
     for major in MAJORS {
         let Some(server) = server(major) else { continue };
         let from = database(&server, "a", SETTINGS).await;
@@ -147,7 +147,7 @@ async fn rows(source: &Source, table: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_setting_that_the_target_lacks_is_told() {
+async fn a_setting_that_the_target_lacks_is_reported() {
     let Some(server) = server(15) else { return };
     let from = database(&server, "a", "CREATE TABLE t (a int)").await;
     let to = database(&server, "b", "").await;

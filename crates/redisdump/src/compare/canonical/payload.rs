@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_mean_what_the_whole_means() {
+    fn parts_parse_like_the_whole() {
         let set = b"\x02\x02\x03one\x05three";
         let hash = b"\x16\x01\x01f\x01v\xff\xff\xff\xff\xff\xff\xff\xff";
         for payload in [sealed(set, 9), sealed(hash, 80)] {

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_may_pass_meanwhile_has_a_stand_in() {
+    fn only_expiries_that_may_pass_meanwhile_have_a_placeholder() {
         let now = 1_800_000_000_000;
         let times = PlaceholderExpiries::new(now);
         for at in [MAX_REPLAY, now - 1, now, now + MAX_REPLAY] {

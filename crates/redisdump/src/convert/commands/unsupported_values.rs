@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_beside_the_keys_is_none_of_them() {
+    fn data_outside_of_keys_is_not_counted_as_keys() {
         let mut unsupported = UnsupportedValues::default();
         unsupported.add(&Unsupported::ModuleData { module: "m".to_owned() }, 0, b"");
         unsupported.add(&Unsupported::StreamCounters, 0, b"s");

@@ -412,7 +412,7 @@ mod tests {
 
     /// A claimed count costs only what its bytes cost, once.
     #[test]
-    fn a_claimed_number_of_slots_is_not_read_over_and_over() {
+    fn a_claimed_number_of_slots_is_read_once() {
         let mut bytes = b"VALKEY080\xf3\x03job\x80\xff\xff\xff\xff".to_vec();
         bytes.resize(4 << 20, 1);
         let mut reader = Reader::new();

@@ -413,14 +413,14 @@ mod tests {
     }
 
     #[test]
-    fn what_may_pass_meanwhile_is_told_by_a_stand_in() {
+    fn expiries_that_may_pass_meanwhile_get_a_placeholder() {
         let temporary_name = PlaceholderExpiries::new(NOW).placeholder(NOW - 7);
         let line = format!("PEXPIREAT k {}", NOW - 7);
         assert_eq!(all(Target::redis(7, 0), &[&line]), [format!("PEXPIREAT k {temporary_name}")]);
     }
 
     #[test]
-    fn older_servers_are_told_in_their_words() {
+    fn older_servers_get_their_own_syntax() {
         assert_eq!(
             all(Target::redis(3, 2), &["HSET k a 1 b 2", "FLUSHALL ASYNC"]),
             ["HMSET k a 1 b 2", "FLUSHALL"]
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_block_stands_in_a_transaction() {
+    fn blocking_statements_inside_a_transaction_are_recognized() {
         let lines = ["BRPOPLPUSH a b 0", "MULTI", "BRPOPLPUSH a b 0", "EXEC", "SET k v"];
         let commands = all(Target::redis(7, 0), &lines);
         let expected = ["MULTI", "BRPOPLPUSH a b 0", "EXEC", "MULTI", "BRPOPLPUSH a b 0", "EXEC", "SET k v"];

@@ -50,7 +50,7 @@ async fn taken(path: &Path) -> Result<(), redisdump::Error> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_stands_twice_is_found_wherever_a_file_is_read() {
+async fn duplicates_are_found_wherever_a_file_is_read() {
     let Some(binaries) = require_redis("7.0") else { return };
     let target = start(&binaries, RedisOptions::default());
     let folder = tempfile::tempdir().unwrap();

@@ -11,7 +11,7 @@ use sandbox::RedisOptions;
 use sandbox::testing::require_redis;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_no_server_loads_is_named_for_what_it_is() {
+async fn files_that_no_server_loads_are_identified() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dump.rdb");
     let mut tar = vec![b'x'; 300];

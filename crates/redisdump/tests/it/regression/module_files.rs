@@ -60,7 +60,7 @@ async fn values_of_modules_are_left_out_of_json_with_a_count() {
 }
 
 #[tokio::test]
-async fn data_beside_the_keys_stops_no_export() {
+async fn data_outside_of_keys_does_not_prevent_an_export() {
     for format in [Format::Rdb, Format::Restore, Format::Resp, Format::Json] {
         let (_, report) = exported(&rdb(false), format).await.unwrap();
         assert!(report.left_out.to_string().contains("data of module ft_index0"), "{format:?}: {report:?}");

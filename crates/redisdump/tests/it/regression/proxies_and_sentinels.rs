@@ -32,7 +32,7 @@ fn proxy(words: &[Vec<u8>]) -> Option<Vec<u8>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn databases_are_found_where_info_does_not_tell_them() {
+async fn databases_are_found_without_info() {
     let Some(binaries) = require_redis("7.0") else { return };
     let (source, target) =
         (start(&binaries, RedisOptions::default()), start(&binaries, RedisOptions::default()));
@@ -135,7 +135,7 @@ fn sentinel(binaries: &RedisBinaries, master: &Redis) -> Sentinel {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sentinel_is_no_server_and_leads_to_its_master() {
+async fn a_sentinel_is_refused_with_the_url_of_its_master() {
     let Some(binaries) = require_redis("7.0") else { return };
     let password = Some(PASSWORD.to_owned());
     let options =

@@ -137,7 +137,7 @@ async fn keys_that_had_expired_in_the_source_do_not_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hash_with_field_expiries_goes_down_without_them_on_request() {
+async fn a_hash_is_downgraded_without_field_expiries_on_request() {
     for (from, to, method) in [
         ("8.2", "6.2", CaptureMethod::Psync),
         ("valkey-9", "7.0", CaptureMethod::Scan),

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_does_not_exist_is_told_from_a_resolver_that_fails() {
+    fn an_unknown_name_is_distinguished_from_a_failing_resolver() {
         let said = |text: &'static str| {
             Fault::transport(HttpError::new(HttpErrorKind::Connect, io(RequestError::new(text.to_owned()))))
         };
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_busy_server_says_is_shown() {
+    fn the_message_of_a_busy_server_is_shown() {
         let body = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
         let fault = Fault::busy("503 Service Unavailable".to_owned(), body, None);
         let said = fault.into_error(7, Duration::from_secs(181)).to_string();

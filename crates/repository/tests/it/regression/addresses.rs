@@ -28,7 +28,7 @@ async fn an_endpoint_or_option_that_cannot_be_is_refused_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bucket_that_is_not_there_is_said_to_be() {
+async fn a_missing_bucket_is_reported() {
     let (_dir, endpoint) = server().await;
     let open = || {
         Store::open(&format!("s3://nowhere/p?endpoint={endpoint}&region=r"), &env("right-secret")).unwrap()

@@ -40,7 +40,7 @@ async fn a_repository_is_its_users_alone() {
 }
 
 #[tokio::test]
-async fn a_shared_repository_is_its_groups_too_whoever_opens_it_later() {
+async fn a_shared_repository_stays_open_to_its_group() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("deep/repo");
     let store = Store::folder(&path).unwrap();

@@ -58,7 +58,7 @@ async fn what_a_backup_wrote_before_the_disk_was_full_is_used_again() {
 
 /// Forgetting, undeleting and pruning, with nothing left to write into.
 #[tokio::test]
-async fn a_full_disk_can_be_freed_with_no_room_at_all() {
+async fn a_full_disk_can_be_freed_without_any_space() {
     let encryption = Encryption { recipients: vec![Identity::generate().recipient()], passphrase: None };
     for encryption in [None, Some(encryption)] {
         let Some(disk) = Mounted::new("8m") else { return };
@@ -107,7 +107,7 @@ async fn a_full_disk_can_be_freed_with_no_room_at_all() {
 
 /// Space is reserved for what cannot be written in place.
 #[tokio::test]
-async fn a_tombstone_that_was_written_with_room_is_brought_back_without() {
+async fn a_tombstone_is_undeleted_on_a_full_disk() {
     let Some(disk) = Mounted::new("8m") else { return };
     let repo = Repository::init(store(disk.path()), &small()).await.unwrap();
     let first = write_snapshot(&repo, "nightly", &[("a", &data(1, 1_000_000))]).await;

@@ -342,7 +342,7 @@ async fn refused_credentials_and_unknown_names_fail_at_once() {
 
 /// Listings that never end: the page that names itself as the next, and pages that come again under new tokens.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_listing_that_goes_round_in_circles_is_an_error() {
+async fn a_cyclic_listing_is_an_error() {
     let (server, endpoint) = Server::start().await;
     let repo = Repository::init(store(&endpoint, "20s"), &small()).await.unwrap();
     let bytes = data(1, 60_000);
