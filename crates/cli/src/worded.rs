@@ -1,4 +1,4 @@
-//! Conflicts and warnings of the libraries as data, beside their sentences.
+//! Conflicts and warnings of the libraries as data, with their sentences.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
-//! Entry points for fuzzers and for the damage tests: any bytes at all go in, and nothing may happen but an answer.
+//! Entry points for fuzzers and for the damage tests: any bytes must give a result or an error.
 //!
-//! Beyond not panicking they check what must hold for any input: the same answer however the bytes are cut, and what was
-//! read whole, exported and read again, means the same. `fuzz/` has one target for each.
+//! Besides panics, they detect violations of what must hold for any input: the same answer however the bytes are cut,
+//! and what was read whole, exported and read again, means the same. `fuzz/` has one target for each.
 
 use crate::aof;
 use crate::capture::stats::CaptureStats;

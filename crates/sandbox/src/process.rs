@@ -161,7 +161,8 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(copy)
-            // A separate process group: Ctrl-C in a terminal must reach only this process, which then stops the server cleanly.
+            // A separate process group: Ctrl-C in a terminal must reach only this process, which then stops the server
+            // cleanly.
             .process_group(0)
             .spawn()
             .map_err(failed)?;

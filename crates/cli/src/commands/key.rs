@@ -62,9 +62,9 @@ enum Verb {
     },
     /// Encrypt what is stored for the current recipients
     ///
-    /// Every snapshot that a current recipient cannot decrypt alone is encrypted again. Pass the identities that decrypt
-    /// what is stored and one of a current recipient, with which the new objects are read back before the manifest
-    /// refers to them. `dbhaul prune` removes the old objects after the grace period.
+    /// Every snapshot that a current recipient cannot decrypt alone is encrypted again. Pass the identities that
+    /// decrypt what is stored and one of a current recipient, with which the new objects are read back before the
+    /// manifest refers to them. `dbhaul prune` removes the old objects after the grace period.
     #[command(after_long_help = "Example:\n  dbhaul key rotate --identity old.txt --identity new.txt")]
     Rotate,
     /// Write the key file of the repository, for another backup host

@@ -10,7 +10,7 @@ use crate::jobs::record::{PART_CLUSTER_RDB, flavor_of, image_of};
 use crate::jobs::stage::{self, NoSuitableServer};
 use crate::ui::Progress;
 
-/// The database that is restored into, beside those of the image.
+/// The database that is restored into, besides those of the image.
 const DATABASE: &str = "dbhaul_rehearsal";
 
 /// An image may initialize a cluster and run scripts before its server accepts connections.

@@ -1,4 +1,4 @@
-//! Pin: a numbered document beside a snapshot, which retention reads. A tag that the policy keeps pins a snapshot
+//! Pin: a numbered document next to a snapshot, which retention reads. A tag that the policy keeps pins a snapshot
 //! from the start, until it is unpinned.
 
 use std::collections::{BTreeMap, BTreeSet};

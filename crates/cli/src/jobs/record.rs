@@ -44,7 +44,7 @@ pub(crate) const PART_FILE: &str = "import/file";
 pub(crate) struct ImportDetails {
     /// File name.
     pub(crate) file: String,
-    /// SHA-256 of the file, hexadecimal, equal to that in the checksum file beside it.
+    /// SHA-256 of the file, hexadecimal, equal to that in the checksum file next to it.
     pub(crate) sha256: String,
     /// Size in bytes.
     pub(crate) bytes: u64,

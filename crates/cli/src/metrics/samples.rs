@@ -7,7 +7,7 @@ use crate::jobs::nightly::state::State;
 use crate::report::status::StatusReport;
 
 /// The samples of a job. If the repository could not be queried, there is no status: the samples of the last run are
-/// kept, beside the outcome of this one.
+/// kept, in addition to the outcome of this one.
 pub(crate) fn of(job: &str, state: &State, stale_after: f64, status: Option<&StatusReport>) -> Vec<Sample> {
     let mut samples = Samples { job, found: Vec::new() };
     if let Some(run) = &state.backup {

@@ -120,9 +120,10 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Sequence>,
     Ok(sequences)
 }
 
-/// From 18 on, `pg_get_sequence_data` reads a sequence by OID. Before, a sequence is read as a relation, by name,
-/// and another user could replace it by a view, which would run with the reader's rights. So the statement is prepared first,
-/// which locks the relations and runs nothing, and is run only if the locked relations are the sequences themselves.
+/// From 18 on, `pg_get_sequence_data` reads a sequence by OID. Before, a sequence is read as a relation, by name, and
+/// another user could replace it by a view, which would run with the reader's rights. So the statement is prepared
+/// first, which locks the relations and runs nothing, and is run only if the locked relations are the sequences
+/// themselves.
 async fn read_values(client: &Client, version: u32, sequences: &mut [Sequence]) -> Result<(), Error> {
     for batch in sequences.chunks_mut(VALUES_AT_ONCE) {
         let selects: Vec<String> = batch

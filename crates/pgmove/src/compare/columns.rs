@@ -1,8 +1,8 @@
 //! The order of columns of inheriting tables.
 //!
-//! A table created as a child has its parents' columns first, then its own. After `ALTER TABLE` they may be in any order,
-//! which every dump and restore changes, although the columns are the same. So that this is not a difference, the columns
-//! of both sides are sorted into the order of a newly created child.
+//! A table created as a child has its parents' columns first, then its own. After `ALTER TABLE` they may be in any
+//! order, which every dump and restore changes, although the columns are the same. So that this is not a difference,
+//! the columns of both sides are sorted into the order of a newly created child.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

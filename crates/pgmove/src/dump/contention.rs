@@ -1,7 +1,7 @@
 //! Contended locks: who holds them, and how to wait for them.
 //!
-//! A session that waits for one lock while holding others blocks every session that wants to alter the locked tables, and
-//! readers queue behind those. So the backup holds no lock while it waits for a table.
+//! A session that waits for one lock while holding others blocks every session that wants to alter the locked tables,
+//! and readers queue behind those. So the backup holds no lock while it waits for a table.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -75,7 +75,8 @@ impl IndexMemory {
         let beyond = limits.machine.filter(|machine| total.is_none() && set > machine / 2);
         let total = total.unwrap_or_else(|| {
             let room = limits.machine.map_or(UNKNOWN_MACHINE, |machine| machine / 4);
-            // A setting that exceeds the machine is limited to half of its memory: the server and the system need the rest.
+            // A setting that exceeds the machine is limited to half of its memory: the server and the system need the
+            // rest.
             let set = beyond.map_or(set, |machine| machine / 2);
             set.max(room.min(DEFAULT_MEMORY.saturating_mul(number)))
         });

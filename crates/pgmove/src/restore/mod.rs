@@ -1,5 +1,5 @@
-//! Restoring into a database: finds every conflict before anything is written, then creates the schema, loads rows, builds
-//! indexes.
+//! Restoring into a database: finds every conflict before anything is written, then creates the schema, loads rows,
+//! builds indexes.
 
 mod batch;
 mod blocked;

@@ -2,7 +2,8 @@
 //!
 //! A NOT NULL constraint that is not validated is added after the rows. Until then, the server describes a child's
 //! constraint on the same column as if `CREATE TABLE` had created it, so that a table which is complete so far seems to
-//! differ. Therefore the target's catalog is rendered as if the pending constraints existed, and only these are created.
+//! differ. Therefore the target's catalog is rendered as if the pending constraints existed, and only these are
+//! created.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! Field TTLs: hash fields that expire are kept beside a digest, so that two sides of a hash can be compared without
+//! Field TTLs: hash fields that expire are kept next to a digest, so that two sides of a hash can be compared without
 //! the fields that have expired.
 //!
 //! A side recorded yesterday has fields that a server has deleted since; two servers delete a field at slightly

@@ -79,7 +79,8 @@ impl Verified {
         self.refusals().next().is_none() && !self.anomalies.iter().any(|anomaly| anomaly.what.is_duplicate())
     }
 
-    /// True when its RDB version is newer than those of the tested servers; it was read according to the published format.
+    /// True when its RDB version is newer than those of the tested servers; it was read according to the published
+    /// format.
     pub fn is_untried(&self) -> bool {
         self.dialect == Some(Dialect::Redis) && self.rdb_version.is_some_and(|it| it > rdb::NEWEST_TRIED)
     }

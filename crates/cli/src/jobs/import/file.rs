@@ -103,7 +103,7 @@ pub(super) fn sum_file(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The checksum stored beside a file.
+/// The checksum stored next to a file.
 fn sum(path: &Path) -> anyhow::Result<Result<String, Fault>> {
     let beside = sum_file(path);
     let mut text = String::new();

@@ -96,7 +96,7 @@ struct NightlyRun {
     counts: BTreeMap<String, SourceCounts>,
 }
 
-/// Runs once. The report is complete even if the run failed; the error is returned beside it.
+/// Runs once. The report is complete even if the run failed; the error is returned separately.
 pub(crate) async fn run(mut nightly: Nightly<'_>) -> anyhow::Result<(NightlyReport, Option<anyhow::Error>)> {
     let context = nightly.context;
     let job = context.config.job.id.clone();

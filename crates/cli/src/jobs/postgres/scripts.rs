@@ -1,4 +1,4 @@
-//! A PostgreSQL schema as two psql scripts, stored beside the catalog.
+//! A PostgreSQL schema as two psql scripts, stored next to the catalog.
 //!
 //! dbhaul never reads them: it renders the catalog again for the target version. They allow a restore with stock
 //! tools alone (docs/restore-by-hand.md): one script runs before the rows, one after them.

@@ -1,4 +1,4 @@
-//! Plots as inline SVG. Labels and numbers are HTML text beside them, which stays legible on narrow screens.
+//! Plots as inline SVG. Labels and numbers are HTML text next to them, which stays legible on narrow screens.
 
 use std::fmt::Write as _;
 

@@ -42,7 +42,7 @@ impl Live {
     }
 }
 
-/// The RDB version from which on Redis stores metadata of modules beside any value.
+/// The RDB version from which on Redis stores module metadata with any value.
 const METADATA_SINCE: u16 = 13;
 /// How often the remaining time is queried again if the clock advanced meanwhile.
 const MAX_ATTEMPTS: usize = 100;
@@ -79,7 +79,7 @@ pub(crate) struct NodeKeyReader {
     db: Option<u64>,
     /// MGET is available. Nodes of a cluster do not answer it for keys of several slots.
     bundled: bool,
-    /// Keys of unknown type may be read by MGET. Newer servers have metadata of modules beside a string, which only
+    /// Keys of unknown type may be read by MGET. Newer servers have module metadata with a string, which only
     /// DUMP shows.
     plain: bool,
     /// For MGET, and for all other queries.
