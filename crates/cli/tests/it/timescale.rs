@@ -88,7 +88,7 @@ async fn a_plain_database_moves_to_timescale_and_from_there_by_a_snapshot_to_ano
     // text does not surely fit into varchar(20).
     dbhaul(here.path(), &migrate)
         .exits(5)
-        .says("column public.market_data.symbol is character varying(20) here");
+        .says("column public.market_data.symbol is character varying(20) at the target");
     fill(&to, "ALTER TABLE market_data ALTER COLUMN symbol TYPE text;\n").await;
     dbhaul(here.path(), &migrate).exits(0).shows("2 of 2 tables equal, 20,501 rows");
     dbhaul(here.path(), &migrate).exits(5).says("table public.market_data holds rows");

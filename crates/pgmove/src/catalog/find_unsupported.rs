@@ -31,5 +31,5 @@ pub(super) async fn read(client: &Client, version: u32) -> Result<Vec<Unsupporte
             .to_owned(),
     ];
     let _ = version;
-    rows(client, "objects that are not carried", &queries.join(" UNION ALL ")).await
+    rows(client, "the unsupported objects", &queries.join(" UNION ALL ")).await
 }

@@ -42,7 +42,7 @@ async fn the_owner_of_a_database_needs_no_superuser() {
     dbhaul(here.path(), &["backup", "--repository", "r", "--postgres", &from]).exits(0);
     dbhaul(here.path(), &["restore", "latest", "--repository", "r", "--postgres", &restored])
         .exits(0)
-        .says("the comment on extension pgcrypto is not carried")
+        .says("the comment on extension pgcrypto is not restored")
         .shows("3 of 3 tables equal")
         .shows("schema equal");
 }

@@ -44,7 +44,7 @@ async fn every_way_of_restoring_is_proven_for_what_was_asked() {
     run(&["restore", "latest", "--postgres", &copy])
         .exits(0)
         .shows("1 of 2 materialized views equal")
-        .shows("not verified: materialized view public.stale: 2 rows at the source, 3 here")
+        .shows("not verified: materialized view public.stale: 2 rows at the source, 3 at the target")
         .shows("schema equal");
     assert!(!reads(&server).await);
     // The second time the target has the default privileges of the first restore.

@@ -83,7 +83,7 @@ pub(crate) async fn copy_with(
     target_settings: &TargetOptions,
 ) -> Result<Proofs, Error> {
     let source = Source::open(from, settings).await?;
-    assert_eq!(source.unsupported(), [], "the test's database holds what is not carried");
+    assert_eq!(source.unsupported(), [], "the test's database contains unsupported objects");
     let target = Target::open(to, target_settings).await?;
     let plan = target.plan(source.catalog()).await?;
     target.pre_data(&plan).await?;
