@@ -146,7 +146,7 @@ async fn a_run_excludes_another_and_tells_when_it_is_stopped() {
     std::fs::remove_dir_all(stage.here.path().join("textfile")).unwrap();
     std::fs::write(stage.here.path().join("hook"), "not a URL\n").unwrap();
     let odd = run(command(stage.here.path(), &["nightly", "--quiet"])).exits(0);
-    let odd = odd.says("cannot write the metrics").says("nothing is sent to `discord`");
+    let odd = odd.says("cannot write the metrics").says("no notice is sent to `discord`");
     assert!(!odd.stderr.contains("not a URL"), "{}", odd.stderr);
 }
 
