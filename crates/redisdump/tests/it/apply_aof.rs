@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::support::{Client, Corners, fill, options, start, words};
+use crate::support::{Client, Corners, fill, options, resp_of, start};
 use redisdump::{AofReport, CompareOptions, Error, KeyChoice, RestoreOptions, apply_aof, compare};
 use sandbox::testing::require_redis;
 use sandbox::{Redis, RedisOptions};
@@ -103,13 +103,7 @@ pub(crate) fn aof<'a>(lines: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
             out.extend(format!("{line}\r\n").into_bytes());
             continue;
         }
-        let words = words(line);
-        out.extend(format!("*{}\r\n", words.len()).into_bytes());
-        for word in words {
-            out.extend(format!("${}\r\n", word.len()).into_bytes());
-            out.extend(word);
-            out.extend(b"\r\n");
-        }
+        out.extend(resp_of(line));
     }
     out
 }

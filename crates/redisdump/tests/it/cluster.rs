@@ -52,15 +52,11 @@ fn filled(version: &str) -> Option<Redis> {
 fn many(version: &str, keys: usize) -> Option<Redis> {
     let server = start(&require_redis(version)?, RedisOptions::default());
     let mut client = Client::new(&server);
-    let mut out = Vec::new();
+    let mut pipeline = redis::pipe();
     for n in 0..keys {
-        let (name, value) = (format!("key:{n}"), format!("value {n} {}", "x".repeat(n % 300)));
-        out.extend(
-            format!("*3\r\n$3\r\nSET\r\n${}\r\n{name}\r\n${}\r\n{value}\r\n", name.len(), value.len())
-                .bytes(),
-        );
+        pipeline.cmd("SET").arg(format!("key:{n}")).arg(format!("value {n} {}", "x".repeat(n % 300)));
     }
-    client.pipe(&out, keys as u64).unwrap();
+    client.pipe(&pipeline.get_packed_pipeline(), keys as u64).unwrap();
     Some(server)
 }
 

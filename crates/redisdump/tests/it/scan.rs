@@ -1,7 +1,6 @@
 //! Capture key by key, from servers that forbid PSYNC: compared with the result of PSYNC.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "test code")]
 
-use crate::support;
 use crate::support::{Client, Corners, captured, fill, options, start, stream};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
@@ -205,14 +204,12 @@ async fn large_values_pass_through_in_bounded_memory() {
         let mut out = Vec::new();
         for at in 0..200 {
             let value = "v".repeat(200);
-            let fields: Vec<String> = (0..500).map(|n| format!("f{at}-{n} {value}")).collect();
-            let command = support::words(&format!("HMSET hash {}", fields.join(" ")));
-            out.extend(format!("*{}\r\n", command.len()).into_bytes());
-            for word in command {
-                out.extend(format!("${}\r\n", word.len()).into_bytes());
-                out.extend(word);
-                out.extend(b"\r\n");
+            let mut command = redis::cmd("HMSET");
+            command.arg("hash");
+            for n in 0..500 {
+                command.arg(format!("f{at}-{n}")).arg(&value);
             }
+            command.write_packed_command(&mut out);
         }
         client.pipe(&out, 200).unwrap();
         let (_, snapshot) = captured(&source).await;

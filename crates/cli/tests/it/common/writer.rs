@@ -1,13 +1,11 @@
 //! A client that writes at a steady rate while a job runs.
 
-use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use ::redis::{Connection, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo};
 use sandbox::Redis;
 
 /// Commands that are sent at a time.
@@ -26,17 +24,18 @@ impl Writer {
     /// Begins, with so many commands a second, or as fast as it can be.
     pub fn start(server: &Redis, tag: &str, keys: u64, rate: Option<u64>) -> Writer {
         let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let mut stream = UnixStream::connect(server.socket()).unwrap();
-        if let Some(password) = server.password() {
-            let mut login = String::new();
-            command(&mut login, &["AUTH", password]);
-            stream.write_all(login.as_bytes()).unwrap();
-            stream.read_exact(&mut [0; 5]).unwrap();
-        }
+        let settings = RedisConnectionInfo::default();
+        let settings = match server.password() {
+            Some(password) => settings.set_password(password),
+            None => settings,
+        };
+        let address = ConnectionAddr::Unix(server.socket()).into_connection_info().unwrap();
+        let client = ::redis::Client::open(address.set_redis_settings(settings)).unwrap();
+        let mut connection = client.get_connection().unwrap();
         let began = Instant::now();
         let thread = {
             let (stop, count, tag) = (Arc::clone(&stop), Arc::clone(&count), tag.to_owned());
-            std::thread::spawn(move || run(&stream, &tag, keys, rate, began, (&stop, &count)))
+            std::thread::spawn(move || run(&mut connection, &tag, keys, rate, began, (&stop, &count)))
         };
         let mut writer = Writer { stop, count, began, thread: Some(thread) };
         while writer.count() < 1000 {
@@ -63,59 +62,41 @@ impl Writer {
 }
 
 fn run(
-    mut stream: &UnixStream,
+    connection: &mut Connection,
     tag: &str,
     keys: u64,
     rate: Option<u64>,
     began: Instant,
     (stop, count): (&AtomicBool, &AtomicU64),
 ) {
-    let mut replies = BufReader::new(stream);
-    let (mut line, mut n, mut turn) = (String::new(), 1_u64, 0_u64);
+    let (mut n, mut turn) = (1_u64, 0_u64);
     while !stop.load(Ordering::SeqCst) {
         turn += 1;
-        let mut out = String::new();
-        for words in [
-            &["MULTI"][..],
-            &["SET", &format!("first{tag}"), &turn.to_string()],
-            &["SET", &format!("last{tag}"), &turn.to_string()],
-            &["EXEC"],
-        ] {
-            command(&mut out, words);
+        let mut pipe = ::redis::pipe();
+        pipe.cmd("MULTI");
+        for name in ["first", "last"] {
+            pipe.cmd("SET").arg(format!("{name}{tag}")).arg(turn);
         }
+        pipe.cmd("EXEC");
         for _ in 4..BATCH {
             n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let (key, value) = (format!("w{tag}:{}", (n >> 33) % keys), (n >> 20).to_string());
+            let (number, value) = ((n >> 33) % keys, n >> 20);
+            let key = format!("w{tag}:{number}");
             match n >> 60 {
-                0 => command(&mut out, &["DEL", &key]),
-                1 | 2 => {
-                    command(&mut out, &["SET", &key, &value, "PX", &(200 + (n >> 40) % 5000).to_string()])
-                }
-                3 => command(&mut out, &["HSET", &format!("h{tag}:{}", (n >> 33) % keys), "f", &value]),
-                4 => command(&mut out, &["RPUSH", &format!("l{tag}:{}", (n >> 33) % keys), &value]),
-                5 => command(&mut out, &["LTRIM", &format!("l{tag}:{}", (n >> 33) % keys), "0", "9"]),
-                _ => command(&mut out, &["SET", &key, &value]),
-            }
+                0 => pipe.cmd("DEL").arg(key),
+                1 | 2 => pipe.cmd("SET").arg(key).arg(value).arg("PX").arg(200 + (n >> 40) % 5000),
+                3 => pipe.cmd("HSET").arg(format!("h{tag}:{number}")).arg("f").arg(value),
+                4 => pipe.cmd("RPUSH").arg(format!("l{tag}:{number}")).arg(value),
+                5 => pipe.cmd("LTRIM").arg(format!("l{tag}:{number}")).arg(0).arg(9),
+                _ => pipe.cmd("SET").arg(key).arg(value),
+            };
         }
-        stream.write_all(out.as_bytes()).unwrap();
-        // EXEC answers with two lines more.
-        for _ in 0..BATCH + 2 {
-            line.clear();
-            replies.read_line(&mut line).unwrap();
-            assert!(!line.is_empty() && !line.starts_with('-'), "{line}");
-        }
+        pipe.exec(connection).unwrap();
         let done = count.fetch_add(BATCH, Ordering::SeqCst) + BATCH;
         if let Some(rate) = rate
             && let Some(ahead) = Duration::from_millis(done * 1000 / rate).checked_sub(began.elapsed())
         {
             std::thread::sleep(ahead);
         }
-    }
-}
-
-fn command(out: &mut String, words: &[&str]) {
-    write!(out, "*{}\r\n", words.len()).unwrap();
-    for word in words {
-        write!(out, "${}\r\n{word}\r\n", word.len()).unwrap();
     }
 }

@@ -150,9 +150,8 @@ impl Stage {
         self.dbhaul(&["backup", "--repository", &s3, "--redis", &self.redis[0].url()]).exits(0);
         let mut commands = Vec::new();
         for n in 0..3000 {
-            let (key, value) = (format!("key:{n}"), format!("{n:0100}"));
-            commands
-                .extend(format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n$100\r\n{value}\r\n", key.len()).bytes());
+            let set = redis::cmd("SET").arg(format!("key:{n}")).arg(format!("{n:0100}")).take();
+            set.write_packed_command(&mut commands);
         }
         std::fs::write(self.here.path().join("appendonly.aof"), commands).unwrap();
     }

@@ -2,9 +2,6 @@
 //! fast writer".
 #![allow(clippy::unwrap_used, missing_docs, reason = "test code")]
 
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -14,20 +11,16 @@ use sandbox::Redis;
 use sandbox::testing::require_redis;
 
 /// Writes to random keys until stopped; returns the number of writes.
-fn write(socket: &Path, stop: &AtomicBool, count: &AtomicU64) {
-    let mut stream = UnixStream::connect(socket).unwrap();
-    let mut replies = vec![0; 500];
+fn write(server: &str, stop: &AtomicBool, count: &AtomicU64) {
+    let mut connection = ::redis::Client::open(server).unwrap().get_connection().unwrap();
     let mut n = 1_u64;
     while !stop.load(Ordering::SeqCst) {
-        let mut out = Vec::new();
+        let mut pipe = ::redis::pipe();
         for _ in 0..100 {
             n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let (key, value) = (format!("key:{}", (n >> 33) % 20_000), (n >> 20).to_string());
-            let (a, b) = (key.len(), value.len());
-            out.extend(format!("*3\r\n$3\r\nSET\r\n${a}\r\n{key}\r\n${b}\r\n{value}\r\n").bytes());
+            pipe.cmd("SET").arg(format!("key:{}", (n >> 33) % 20_000)).arg(n >> 20);
         }
-        stream.write_all(&out).unwrap();
-        stream.read_exact(&mut replies).unwrap();
+        pipe.exec(&mut connection).unwrap();
         count.fetch_add(100, Ordering::SeqCst);
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -45,8 +38,8 @@ async fn a_migration_is_proven_under_a_fast_writer() {
     pipe.exec_async(&mut connection).await.unwrap();
     let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let writer = {
-        let (stop, count, socket) = (Arc::clone(&stop), Arc::clone(&count), from.socket());
-        std::thread::spawn(move || write(&socket, &stop, &count))
+        let (stop, count, url) = (Arc::clone(&stop), Arc::clone(&count), from.url());
+        std::thread::spawn(move || write(&url, &stop, &count))
     };
     while count.load(Ordering::SeqCst) < 1000 {
         std::thread::sleep(Duration::from_millis(5));

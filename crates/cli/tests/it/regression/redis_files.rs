@@ -16,11 +16,8 @@ fn rdb(version: &str) -> Vec<u8> {
 fn resp(lines: &[&str]) -> Vec<u8> {
     let mut out = Vec::new();
     for line in lines {
-        let words: Vec<&str> = line.split(' ').collect();
-        out.extend(format!("*{}\r\n", words.len()).into_bytes());
-        for word in words {
-            out.extend(format!("${}\r\n{word}\r\n", word.len()).into_bytes());
-        }
+        let words: Vec<Vec<u8>> = line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        out.extend(::redis::pack_command(&words));
     }
     out
 }

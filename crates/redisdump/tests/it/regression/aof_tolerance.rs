@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::support::{Client, options, start, words};
+use crate::support::{Client, options, resp_of, start};
 use redisdump::verify::{VerifyOptions, repair, verify_file};
 use redisdump::{
     AofReport, CompareOptions, Error, ExpiryBase, KeyChoice, Remedy, ReplayOptions, RestoreOptions,
@@ -19,21 +19,10 @@ fn plain(version: &str) -> Option<Redis> {
     Some(start(&require_redis(version)?, RedisOptions::default()))
 }
 
-fn resp(line: &str) -> Vec<u8> {
-    let words = words(line);
-    let mut out = format!("*{}\r\n", words.len()).into_bytes();
-    for word in words {
-        out.extend(format!("${}\r\n", word.len()).into_bytes());
-        out.extend(word);
-        out.extend(b"\r\n");
-    }
-    out
-}
-
 fn file_of(lines: &[&str]) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("appendonly.aof");
-    std::fs::write(&path, lines.iter().flat_map(|line| resp(line)).collect::<Vec<u8>>()).unwrap();
+    std::fs::write(&path, lines.iter().flat_map(|line| resp_of(line)).collect::<Vec<u8>>()).unwrap();
     (folder, path)
 }
 
@@ -195,14 +184,14 @@ async fn a_database_that_the_target_lacks_is_found_before_anything_is_written() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broken_tail_is_repaired_into_a_copy() {
     let folder = tempfile::tempdir().unwrap();
-    let whole: Vec<u8> = ["SET a 1", "SET b 2"].iter().flat_map(|line| resp(line)).collect();
-    let transaction: Vec<u8> = ["MULTI", "SET c 3"].iter().flat_map(|line| resp(line)).collect();
+    let whole: Vec<u8> = ["SET a 1", "SET b 2"].iter().flat_map(|line| resp_of(line)).collect();
+    let transaction: Vec<u8> = ["MULTI", "SET c 3"].iter().flat_map(|line| resp_of(line)).collect();
     let tails: [(&str, Vec<u8>); 5] = [
-        ("cut", resp("SET c 3")[..17].to_vec()),
+        ("cut", resp_of("SET c 3")[..17].to_vec()),
         ("transaction", transaction.clone()),
         ("zeros", vec![0; 300]),
         ("length", b"*3\r\n$3\r\nSET\r\n$x\r\n".to_vec()),
-        ("garbage in a transaction", [transaction, b"garbage\r\n".to_vec(), resp("SET d 4")].concat()),
+        ("garbage in a transaction", [transaction, b"garbage\r\n".to_vec(), resp_of("SET d 4")].concat()),
     ];
     for (name, tail) in tails {
         let path = folder.path().join(format!("{name}.aof"));

@@ -3,13 +3,9 @@
 
 pub(crate) mod proxy;
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
+use redis::{ConnectionAddr, ConnectionLike as _, IntoConnectionInfo as _, RedisConnectionInfo, Value};
 use redisdump::{Capture, CaptureOptions, CaptureReport, ConnectOptions, Environment};
 use sandbox::{Flavor, Redis, RedisBinaries, RedisOptions};
 
@@ -23,80 +19,44 @@ pub(crate) fn start(binaries: &RedisBinaries, options: RedisOptions) -> Redis {
     Redis::start(binaries, options).unwrap()
 }
 
-/// A connection for tests.
-pub(crate) struct Client {
-    reader: BufReader<File>,
-    writer: File,
-}
+/// A connection for tests: the `redis` crate's own, so that what redisdump wrote is read by independent code.
+pub(crate) struct Client(redis::Connection);
 
 impl Client {
     pub(crate) fn new(server: &Redis) -> Client {
-        let mut client = Client::over(UnixStream::connect(server.socket()).unwrap());
-        if let Some(password) = server.password() {
-            client.send(&[b"AUTH".to_vec(), password.as_bytes().to_vec()]).unwrap();
-        }
-        client
+        let settings = RedisConnectionInfo::default();
+        let settings = match server.password() {
+            Some(password) => settings.set_password(password),
+            None => settings,
+        };
+        Client::over(ConnectionAddr::Unix(server.socket()), settings)
     }
 
     pub(crate) fn at(port: u16) -> Client {
-        Client::over(std::net::TcpStream::connect(("127.0.0.1", port)).unwrap())
+        Client::over(ConnectionAddr::Tcp("127.0.0.1".to_owned(), port), RedisConnectionInfo::default())
     }
 
-    fn over(stream: impl Into<OwnedFd>) -> Client {
-        let writer = File::from(stream.into());
-        Client { reader: BufReader::new(writer.try_clone().unwrap()), writer }
+    fn over(address: ConnectionAddr, settings: RedisConnectionInfo) -> Client {
+        // Without CLIENT SETINFO, which old servers do not know.
+        let settings = settings.set_skip_set_lib_name();
+        let address = address.into_connection_info().unwrap().set_redis_settings(settings);
+        Client(redis::Client::open(address).unwrap().get_connection().unwrap())
     }
 
-    /// Reads one reply; an array's elements joined by spaces, `nil` for nothing.
-    pub(crate) fn reply(&mut self) -> Result<String, String> {
-        let mut line = String::new();
-        self.reader.read_line(&mut line).unwrap();
-        let line = line.trim_end();
-        let (kind, rest) = line.split_at(1);
-        match (kind, rest.parse::<i64>()) {
-            ("-", _) => Err(rest.to_owned()),
-            ("$" | "*", Ok(-1)) => Ok("nil".to_owned()),
-            ("$", Ok(n)) => {
-                let mut bytes = vec![0; n as usize + 2];
-                self.reader.read_exact(&mut bytes).unwrap();
-                bytes.truncate(n as usize);
-                Ok(String::from_utf8_lossy(&bytes).into_owned())
-            }
-            ("*", Ok(n)) => {
-                let items: Result<Vec<String>, String> = (0..n).map(|_| self.reply()).collect();
-                Ok(items?.join(" "))
-            }
-            _ => Ok(rest.to_owned()),
-        }
+    fn value(&mut self, command: &[Vec<u8>]) -> Value {
+        self.0.req_packed_command(&redis::pack_command(command)).unwrap()
     }
 
     pub(crate) fn send(&mut self, command: &[Vec<u8>]) -> Result<String, String> {
-        self.write(command);
-        self.reply()
+        shown(self.value(command))
     }
 
     /// Sends a command whose reply is a string of any bytes.
     pub(crate) fn bytes(&mut self, command: &[Vec<u8>]) -> Result<Vec<u8>, String> {
-        self.write(command);
-        let mut line = String::new();
-        self.reader.read_line(&mut line).unwrap();
-        let Some(Ok(length)) = line.trim_end().strip_prefix('$').map(str::parse::<usize>) else {
-            return Err(line);
-        };
-        let mut bytes = vec![0; length + 2];
-        self.reader.read_exact(&mut bytes).unwrap();
-        bytes.truncate(length);
-        Ok(bytes)
-    }
-
-    fn write(&mut self, command: &[Vec<u8>]) {
-        let mut out = format!("*{}\r\n", command.len()).into_bytes();
-        for word in command {
-            out.extend(format!("${}\r\n", word.len()).into_bytes());
-            out.extend(word);
-            out.extend(b"\r\n");
+        match self.value(command) {
+            Value::BulkString(bytes) => Ok(bytes),
+            other => Err(shown(other).unwrap_or_else(|error| error)),
         }
-        self.writer.write_all(&out).unwrap();
     }
 
     /// Sends a line of words; an error reply fails the test.
@@ -106,29 +66,24 @@ impl Client {
 
     /// Sends ready commands and reads so many replies; the first error of them, if there is one.
     pub(crate) fn pipe(&mut self, resp: &[u8], replies: u64) -> Result<(), String> {
-        let mut writer = self.writer.try_clone().unwrap();
-        let resp = resp.to_vec();
-        let sender = std::thread::spawn(move || writer.write_all(&resp).unwrap());
-        let mut outcome = Ok(());
-        for _ in 0..replies {
-            let reply = self.reply();
-            outcome = outcome.and(reply.map(drop));
+        // The crate refuses to send nothing.
+        if resp.is_empty() && replies == 0 {
+            return Ok(());
         }
-        sender.join().unwrap();
-        outcome
+        let replies = self.0.req_packed_commands(resp, 0, replies as usize).unwrap();
+        replies.into_iter().try_for_each(|reply| shown(reply).map(drop))
     }
-}
 
-impl Client {
-    /// Sends ready commands that end with an ECHO, and reads replies until it answers; at most so many.
-    pub(crate) fn run(&mut self, resp: Vec<u8>, end: &str, most: u64) -> Result<(), String> {
-        let mut writer = self.writer.try_clone().unwrap();
-        let sender = std::thread::spawn(move || writer.write_all(&resp).unwrap());
+    /// Sends ready commands, and reads replies until an ECHO after them is answered; at most so many. The first error of
+    /// them, if there is one.
+    pub(crate) fn run(&mut self, resp: &[u8], most: u64) -> Result<(), String> {
+        const END: &str = "the-end!";
+        let end = resp_of(&format!("ECHO {END}"));
+        self.0.send_packed_command(&[resp, &end].concat()).unwrap();
         let mut outcome = Ok(());
         for _ in 0..=most {
-            let reply = self.reply();
-            if reply.as_deref() == Ok(end) {
-                sender.join().unwrap();
+            let reply = shown(self.0.recv_response().unwrap());
+            if reply.as_deref() == Ok(END) {
                 return outcome;
             }
             outcome = outcome.and(reply.map(drop));
@@ -137,8 +92,29 @@ impl Client {
     }
 }
 
+/// A reply as text, an array's elements joined by spaces, `nil` for nothing; or the server's error message.
+fn shown(reply: Value) -> Result<String, String> {
+    Ok(match reply {
+        Value::Nil => "nil".to_owned(),
+        Value::Okay => "OK".to_owned(),
+        Value::Int(number) => number.to_string(),
+        Value::SimpleString(text) => text,
+        Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Value::Array(items) => items.into_iter().map(shown).collect::<Result<Vec<_>, _>>()?.join(" "),
+        Value::ServerError(error) => {
+            return Err([error.code()].into_iter().chain(error.details()).collect::<Vec<_>>().join(" "));
+        }
+        other => panic!("{other:?} in RESP2"),
+    })
+}
+
 pub(crate) fn words(line: &str) -> Vec<Vec<u8>> {
     line.split(' ').map(|word| word.as_bytes().to_vec()).collect()
+}
+
+/// A line of words as a command in RESP, as in an append-only file.
+pub(crate) fn resp_of(line: &str) -> Vec<u8> {
+    redis::pack_command(&words(line))
 }
 
 /// True from this version of Redis on; Valkey counts on from Redis 7.2.

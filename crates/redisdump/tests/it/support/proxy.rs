@@ -1,4 +1,5 @@
-//! A proxy that speaks RESP, and answers some commands itself.
+//! A proxy that speaks RESP, and answers some commands itself. It reads RESP by hand, because it forwards every byte as it
+//! is and sends replies that no server would.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
