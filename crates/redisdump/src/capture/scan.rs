@@ -254,10 +254,15 @@ impl Scan {
         self.connection.writer.send(&out, OPERATION).await?;
         let mut sizes = Vec::new();
         for _ in keys {
-            let reply = self.connection.reader.reply(OPERATION).await?;
-            // A user without this permission may still read the keys.
-            self.sized &= reply.is_ok();
-            let size: Option<i64> = reply.ok().and_then(|size| from_redis_value_ref(&size).ok());
+            let size = match self.connection.reader.take_int() {
+                Some(size) => Some(size),
+                None => {
+                    let reply = self.connection.reader.reply(OPERATION).await?;
+                    // A user without this permission may still read the keys.
+                    self.sized &= reply.is_ok();
+                    reply.ok().and_then(|size| from_redis_value_ref(&size).ok())
+                }
+            };
             sizes.push(size.and_then(|bytes| u64::try_from(bytes).ok()));
         }
         Ok(sizes)

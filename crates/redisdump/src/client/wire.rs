@@ -113,30 +113,41 @@ impl Reader {
 
     /// Reads a whole reply.
     pub(crate) async fn reply(&mut self, operation: &str) -> Result<Reply, Error> {
-        self.value(operation, 0, &mut { REPLY }).await
+        let mut left = REPLY;
+        Ok(match self.head(operation).await? {
+            Head::Other(reply) => reply,
+            Head::Bulk(length) => Ok(self.string(length, operation, &mut left).await?),
+            Head::Array(length) => Ok(self.array(length, operation, 0, &mut left).await?),
+        })
     }
 
-    /// Reads a value within `left` bytes of memory, at this depth.
-    async fn value(&mut self, operation: &str, depth: usize, left: &mut u64) -> Result<Reply, Error> {
-        self.spend(left, size_of::<Value>() as u64)?;
-        match self.head(operation).await? {
-            Head::Bulk(length) => {
-                self.spend(left, length)?;
-                Ok(Ok(Value::BulkString(self.bulk(length, operation).await?)))
-            }
-            Head::Array(length) if depth < DEPTH => {
-                let mut items = Vec::new();
-                for _ in 0..length {
-                    let item = Box::pin(self.value(operation, depth + 1, left)).await?;
-                    items.push(item.unwrap_or_else(|message| error_value(&message)));
-                }
-                Ok(Ok(Value::Array(items)))
-            }
-            Head::Array(_) => {
-                Err(self.protocol("the reply contains arrays that are nested too deeply".to_owned()))
-            }
-            Head::Other(reply) => Ok(reply),
+    /// Reads a string within `left` bytes of memory.
+    async fn string(&mut self, length: u64, operation: &str, left: &mut u64) -> Result<Value, Error> {
+        self.spend(left, length)?;
+        self.bulk(length, operation).await.map(Value::BulkString)
+    }
+
+    /// Reads the elements of an array at this depth, within `left` bytes of memory.
+    async fn array(
+        &mut self,
+        length: u64,
+        operation: &str,
+        depth: usize,
+        left: &mut u64,
+    ) -> Result<Value, Error> {
+        if depth == DEPTH {
+            return Err(self.protocol("the reply contains arrays that are nested too deeply".to_owned()));
         }
+        let mut items = Vec::new();
+        for _ in 0..length {
+            self.spend(left, size_of::<Value>() as u64)?;
+            items.push(match self.head(operation).await? {
+                Head::Other(reply) => reply.unwrap_or_else(|message| error_value(&message)),
+                Head::Bulk(length) => self.string(length, operation, left).await?,
+                Head::Array(length) => Box::pin(self.array(length, operation, depth + 1, left)).await?,
+            });
+        }
+        Ok(Value::Array(items))
     }
 
     fn spend(&self, left: &mut u64, bytes: u64) -> Result<(), Error> {
@@ -369,12 +380,13 @@ mod tests {
             other => panic!("{other}"),
         };
         // The length alone shows it; nothing is read or allocated.
-        let large = format!("*2\r\n$1\r\nx\r\n${}\r\n", REPLY);
+        let large = format!("*2\r\n$1\r\nx\r\n${REPLY}\r\n");
         let error = reader(large.as_bytes()).await.reply("INFO").await.unwrap_err();
         assert_eq!(refused(error), "the reply is larger than 512 MiB");
         // Elements count too, however short.
-        let many = format!("*4000000000\r\n{}", ":1\r\n".repeat(100));
-        let error = reader(many.as_bytes()).await.value("KEYS", 0, &mut 1000).await.unwrap_err();
+        let many = ":1\r\n".repeat(100);
+        let mut numbers = reader(many.as_bytes()).await;
+        let error = numbers.array(4_000_000_000, "KEYS", 0, &mut 1000).await.unwrap_err();
         assert_eq!(refused(error), "the reply is larger than 512 MiB");
         let error = reader("*1\r\n".repeat(9).as_bytes()).await.reply("COMMAND").await.unwrap_err();
         assert_eq!(refused(error), "the reply contains arrays that are nested too deeply");
