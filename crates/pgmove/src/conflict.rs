@@ -192,8 +192,8 @@ pub enum Conflict {
     },
     /// A restore of a database with TimescaleDB was interrupted.
     #[error(
-        "the restore of a database that uses TimescaleDB cannot be resumed: incomplete chunks and jobs cannot be told \
-         from complete ones; clear the target and start again"
+        "the restore of a database that uses TimescaleDB cannot be resumed: dbhaul cannot distinguish incomplete \
+         chunks and jobs from complete ones; clear the target and start again"
     )]
     ResumeTimescale,
 

@@ -1,8 +1,8 @@
 //! Shows without a query for each key that none has an expiry that it should not have.
 //!
 //! A server tells how many keys of a database have an expiry. If it is the number of those that were found with the
-//! expiry that they should have, no other key has one: that saves a query for each permanent key, and so more than half
-//! of the server's work. If the numbers differ, the expiries of these keys are queried after all.
+//! expiry that they should have, no other key has one: that saves a query for each permanent key. If the numbers differ,
+//! the expiries of these keys are queried after all.
 
 use std::collections::BTreeMap;
 
