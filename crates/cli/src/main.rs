@@ -39,6 +39,7 @@ use crate::args::Cli;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::interrupt::Signals;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -58,11 +59,11 @@ fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         let context = Context::new(cli.shared)?;
-        // A nightly run sends its notices before it ends.
+        // A nightly run handles signals itself: it sends its notices before it ends.
         if matches!(cli.command, args::Command::Nightly(_)) {
             return commands::run(cli.command, &context).await;
         }
-        let result = interrupt::stop_on_signal(commands::run(cli.command, &context)).await;
+        let result = Signals::listen()?.stop(commands::run(cli.command, &context)).await;
         if let Err(error) = &result {
             context.conclude_failed(error);
         }

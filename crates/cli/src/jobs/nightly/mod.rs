@@ -21,7 +21,7 @@ use crate::context::Context;
 use crate::endpoint::Endpoint;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::interrupt;
+use crate::interrupt::Signals;
 use crate::jobs::backup::{self, Backup};
 use crate::jobs::check::{self, Reading};
 use crate::jobs::postgres::source::ReadOptions;
@@ -105,7 +105,10 @@ pub(crate) async fn run(mut nightly: Nightly<'_>) -> anyhow::Result<(NightlyRepo
     let folder = state::folder(&context.config, &context.secrets)?;
     lock::private_folder(&folder)?;
     let paths = Paths::of(&folder, &job);
-    let _lock = lock::acquire(&paths.lock, &job, nightly.step.command(), started_at, nightly.wait).await?;
+    // Before the notice that the run has begun: from then on a signal must end it with a notice too.
+    let mut signals = Signals::listen()?;
+    let lock = lock::acquire(&paths.lock, &job, nightly.step.command(), started_at, nightly.wait);
+    let _lock = signals.stop(lock).await?;
     let (mut state, warning) = State::read(&paths.state);
     if let Some(warning) = warning {
         context.progress.warn(warning);
@@ -125,7 +128,7 @@ pub(crate) async fn run(mut nightly: Nightly<'_>) -> anyhow::Result<(NightlyRepo
             Step::Rehearse => rehearse_newest(&nightly, &mut night).await,
         }
     };
-    let error = interrupt::stop_on_signal(work).await.err();
+    let error = signals.stop(work).await.err();
     let stopped = error.as_ref().map(crate::exit::code_of) == Some(Exit::Interrupted);
     night.report.error = error.as_ref().map(Failure::of);
     night.report.exit_code = night.report.exit(error.as_ref()).code();
