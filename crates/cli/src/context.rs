@@ -196,7 +196,9 @@ impl Context {
         if wanted > 0 {
             return wanted;
         }
-        std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 8)
+        // One more than cores: while a server and this program wait for each other on one connection, a core is free.
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        cores.saturating_add(1).clamp(3, 8)
     }
 
     /// Registers a file to write the command's report to.

@@ -53,7 +53,7 @@ pub(crate) const TABLES: &[Table] = &[
                 "number of connections",
                 "0",
                 "",
-                "Connections to each source that copy at the same time; 0 chooses by the number of cores. Same as --jobs.",
+                "Connections to each source that copy at the same time; 0 is one more than this host has cores, from 3 to 8. Same as --jobs.",
             ),
             key(
                 "rate-limit",

@@ -15,7 +15,7 @@ pub(crate) fn template(job: &str, repository: &str, key_file: Option<&str>) -> S
 [job]
 # Name of the series of snapshots that retention counts in. Keep it when a host or a folder is renamed.
 id = {job}
-# Number of connections that copy at the same time; 0 chooses by the number of cores.
+# Number of connections that copy at the same time; 0 is one more than this host has cores, from 3 to 8.
 jobs = 0
 # Average rate at which rows of PostgreSQL sources are read, over all connections; also `--rate-limit`.
 # rate-limit = "50MiB/s"
