@@ -9,6 +9,7 @@ use rustix::process::Signal;
 
 use crate::folder::Folder;
 use crate::process::{self, Process, User};
+use crate::testing::template;
 use crate::{Error, Listen, Places, Version};
 
 /// The port in the socket's name when no port is used.
@@ -19,6 +20,8 @@ const SOCKET_PORT: u16 = 5432;
 pub struct PostgresBinaries {
     bin: PathBuf,
     version: Version,
+    /// Where tests keep clusters to copy instead of running initdb for each server.
+    pub(crate) templates: Option<PathBuf>,
 }
 
 impl PostgresBinaries {
@@ -97,7 +100,7 @@ pub(crate) fn in_folder(bin: &Path) -> Option<PostgresBinaries> {
     let mut command = process::command(None, &bin.join("postgres"), Path::new("/"));
     command.arg("--version");
     let version = process::run(command).ok().and_then(|text| Version::find_in(&text))?;
-    Some(PostgresBinaries { bin: bin.to_owned(), version })
+    Some(PostgresBinaries { bin: bin.to_owned(), version, templates: None })
 }
 
 /// The newest PostgreSQL of a major version, or of any.
@@ -189,7 +192,17 @@ impl Postgres {
         }
         let user = User::for_postgres()?;
         let folder = Folder::new("dbhaul-pg-", user)?;
-        initdb(binaries, &options, user, &folder)?;
+        match &binaries.templates {
+            // With a password initdb would store it in the template.
+            Some(templates) if options.password.is_none() => {
+                let (bin, version) = (binaries.bin.display(), binaries.version);
+                let name = format!("{bin} {version} {} {}", options.superuser, options.encoding);
+                template::copy(templates, &name, &folder.path().join("data"), || {
+                    initdb(binaries, &options, user, &folder)
+                })?;
+            }
+            _ => initdb(binaries, &options, user, &folder)?,
+        }
         if let Some(tls) = &options.tls {
             // PostgreSQL requires that only its user owns and can read the key.
             for (name, file) in [("server.crt", &tls.certificate), ("server.key", &tls.key)] {

@@ -9,10 +9,13 @@
 
 mod kubernetes;
 mod pglite;
+mod program;
 mod sshd;
+pub(crate) mod template;
 
 pub use kubernetes::{FakeKubernetes, FakePod, require_kubectl};
 pub use pglite::Pglite;
+pub use program::write_program;
 pub use sshd::{Sshd, children_of, require_sshd};
 
 use crate::{Error, Flavor, Places, PostgresBinaries, RedisBinaries, postgres, redis};
@@ -27,7 +30,7 @@ const SERVERS: &str = include_str!("../servers.txt");
 /// If `scripts/servers` does not fetch it by default.
 pub fn require_postgres(major: u32) -> Option<PostgresBinaries> {
     assert_tier(&format!("postgres-{major}"), &["default"]);
-    or_skip(postgres::find(Some(major), &Places::from_env()))
+    find_postgres(major)
 }
 
 /// Redis with this version prefix ("7.0"), or Valkey ("valkey-9"); otherwise prints `SKIPPED` and returns `None`.
@@ -42,9 +45,7 @@ pub fn require_redis(version: &str) -> Option<RedisBinaries> {
 
 /// For ignored tests: all servers in the table.
 pub mod long {
-    use super::{
-        Places, PostgresBinaries, RedisBinaries, assert_tier, find_redis, or_skip, postgres, redis_name,
-    };
+    use super::{PostgresBinaries, RedisBinaries, assert_tier, find_postgres, find_redis, redis_name};
 
     /// As [`super::require_postgres`], for any version in the table.
     ///
@@ -53,7 +54,7 @@ pub mod long {
     /// If the version is not in the table.
     pub fn require_postgres(major: u32) -> Option<PostgresBinaries> {
         assert_tier(&format!("postgres-{major}"), &["default", "all"]);
-        or_skip(postgres::find(Some(major), &Places::from_env()))
+        find_postgres(major)
     }
 
     /// As [`super::require_redis`], for any version in the table.
@@ -69,6 +70,16 @@ pub mod long {
 
 fn redis_name(version: &str) -> String {
     if version.starts_with("valkey-") { version.to_owned() } else { format!("redis-{version}") }
+}
+
+fn find_postgres(major: u32) -> Option<PostgresBinaries> {
+    or_skip(postgres::find(Some(major), &Places::from_env())).map(with_templates)
+}
+
+/// Servers of these programs copy their clusters from templates in the cache.
+fn with_templates(mut binaries: PostgresBinaries) -> PostgresBinaries {
+    binaries.templates = Places::from_env().caches.first().map(|cache| cache.join("clusters"));
+    binaries
 }
 
 fn find_redis(version: &str) -> Option<RedisBinaries> {
@@ -108,6 +119,7 @@ pub fn require_pgvector() -> Vec<PostgresBinaries> {
         .filter_map(|program| postgres::in_folder(program.canonicalize().ok()?.parent()?))
         .chain(postgres::find_all(&places))
         .filter(|binaries| binaries.available_extensions().iter().any(|name| name == "vector"))
+        .map(with_templates)
         .collect();
     found.sort_by_key(PostgresBinaries::version);
     found.dedup_by_key(|binaries| binaries.version().major());
@@ -134,8 +146,11 @@ pub fn require_timescale_apache() -> Vec<PostgresBinaries> {
 
 fn timescale_builds(variable: &str) -> Vec<PostgresBinaries> {
     let folders = std::env::var(variable).unwrap_or_default();
-    let found: Vec<PostgresBinaries> =
-        folders.split(':').filter_map(|folder| postgres::in_folder(folder.as_ref())).collect();
+    let found: Vec<PostgresBinaries> = folders
+        .split(':')
+        .filter_map(|folder| postgres::in_folder(folder.as_ref()))
+        .map(with_templates)
+        .collect();
     if found.len() < 2 {
         eprintln!("SKIPPED: no two native builds of TimescaleDB; {variable}=BIN:BIN names them");
         return Vec::new();

@@ -30,6 +30,18 @@ fn postgres_lives(major: u32, binaries: Option<PostgresBinaries>) {
     assert!(!folder.exists(), "{} was left behind", folder.display());
 }
 
+#[test]
+fn servers_for_tests_have_identities_of_their_own() {
+    let Some(binaries) = require_postgres(15) else { return };
+    let started = [(); 3].map(|()| Postgres::start(&binaries, PostgresOptions::default()).unwrap());
+    let identifiers = started.map(|server| {
+        // `pg_control` begins with the system identifier.
+        std::fs::read(server.data_dir().join("global/pg_control")).unwrap()[..8].to_vec()
+    });
+    let [first, second, third] = &identifiers;
+    assert!(first != second && second != third && first != third, "{identifiers:?}");
+}
+
 /// PostgreSQL's first response to a startup packet (protocol 3.0).
 fn startup(mut stream: impl Read + Write, user: &str) -> Vec<u8> {
     let body = format!("user\0{user}\0database\0postgres\0\0");

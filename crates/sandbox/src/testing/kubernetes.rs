@@ -6,13 +6,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::or_skip;
+use super::{or_skip, write_program};
 use crate::{Error, Places};
 
 /// kubectl, from the cache of `scripts/servers` or from this host; otherwise prints `SKIPPED` and returns `None`.
@@ -143,8 +142,7 @@ impl FakeKubernetes {
         let path = bin.join("kubectl");
         let text =
             format!("#!/bin/sh\nHOME={home} KUBECONFIG={home}/config exec {} \"$@\"\n", real.display());
-        std::fs::write(&path, text)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+        write_program(&path, &text)?;
         Ok(path)
     }
 

@@ -3,12 +3,11 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::or_skip;
+use super::{or_skip, write_program};
 use crate::{Error, Places};
 
 /// sshd; otherwise prints `SKIPPED` and returns `None`.
@@ -101,8 +100,7 @@ impl Sshd {
         std::fs::create_dir_all(&bin)?;
         let path = bin.join("ssh");
         let config = self.folder.path().join("config");
-        std::fs::write(&path, format!("#!/bin/sh\nexec /usr/bin/ssh -F {} \"$@\"\n", config.display()))?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+        write_program(&path, &format!("#!/bin/sh\nexec /usr/bin/ssh -F {} \"$@\"\n", config.display()))?;
         Ok(path)
     }
 

@@ -157,8 +157,7 @@ async fn a_forged_snapshot_runs_no_program_by_way_of_psql() {
     let old = at.join("old");
     std::fs::create_dir(&old).unwrap();
     let fake = "#!/bin/sh\ncase \"$1\" in --version) echo 'psql (PostgreSQL) 15.13 (Debian)';; *) exec /usr/bin/env PATH=\"$REAL\" psql \"$@\";; esac\n";
-    std::fs::write(old.join("psql"), fake).unwrap();
-    std::fs::set_permissions(old.join("psql"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    sandbox::testing::write_program(&old.join("psql"), fake).unwrap();
     let path = std::env::var("PATH").unwrap();
     let with_old = |args: &[&str]| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/restore-by-hand.sh");
