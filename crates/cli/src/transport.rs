@@ -171,7 +171,7 @@ impl Transport {
     }
 
     /// The address that was reached, the user and the password.
-    async fn way(&self) -> io::Result<(String, Option<String>, Option<String>)> {
+    async fn route(&self) -> io::Result<(String, Option<String>, Option<String>)> {
         let tunnel = self.tunnel().await?;
         let password = tunnel.password().map(|secret| secret.expose().to_owned());
         let image_user = || {
@@ -209,10 +209,10 @@ impl fmt::Display for Transport {
 pub(crate) struct Dialing(pub(crate) Arc<Transport>);
 
 impl pgmove::Dialer for Dialing {
-    fn open(&self) -> pgmove::Dialing<'_, pgmove::Way> {
+    fn open(&self) -> pgmove::Dialing<'_, pgmove::Route> {
         Box::pin(async {
-            let (via, user, password) = self.0.way().await?;
-            Ok(pgmove::Way { via, user, password })
+            let (via, user, password) = self.0.route().await?;
+            Ok(pgmove::Route { via, user, password })
         })
     }
 
@@ -228,10 +228,10 @@ impl pgmove::Dialer for Dialing {
 }
 
 impl redisdump::Dialer for Dialing {
-    fn open(&self) -> redisdump::Dialing<'_, redisdump::Way> {
+    fn open(&self) -> redisdump::Dialing<'_, redisdump::Route> {
         Box::pin(async {
-            let (via, _, password) = self.0.way().await?;
-            Ok(redisdump::Way { via, password })
+            let (via, _, password) = self.0.route().await?;
+            Ok(redisdump::Route { via, password })
         })
     }
 

@@ -67,7 +67,7 @@ pub use compare::{
 };
 pub use conflict::Conflict;
 pub use connect::{
-    ByteStream, ConnectOptions, Dialer, Dialing, Environment, Preflight, ServerIdentity, Session, Way,
+    ByteStream, ConnectOptions, Dialer, Dialing, Environment, Preflight, Route, ServerIdentity, Session,
     connect, databases_named, drop_scratch_database, lacking_extensions, preflight, query_text,
 };
 

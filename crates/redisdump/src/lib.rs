@@ -57,7 +57,7 @@ pub use capture::{
 };
 pub use client::acl::{Access, AccessReport, User, apply_access, read_access, try_access};
 pub use client::databases::{key_count, refuse_missing_databases};
-pub use client::dialer::{ByteStream, Destination, Dialer, Dialing, Way};
+pub use client::dialer::{ByteStream, Destination, Dialer, Dialing, Route};
 pub use client::identity::ServerIdentity;
 pub use client::lineage::refuse_shared_data;
 pub use client::options::{ConnectOptions, Environment, TlsFiles};

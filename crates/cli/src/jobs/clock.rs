@@ -24,7 +24,7 @@ pub(crate) fn offset(
 
 /// The warning.
 pub(crate) fn warning(offset: TimeDelta) -> String {
-    let (minutes, way) =
+    let (minutes, direction) =
         (offset.num_minutes().abs(), if offset > TimeDelta::zero() { "ahead of" } else { "behind" });
     let amount = match (minutes / (24 * 60), minutes / 60) {
         (0, 0) => format!("{minutes} min"),
@@ -32,7 +32,7 @@ pub(crate) fn warning(offset: TimeDelta) -> String {
         (days, _) => format!("{days} days"),
     };
     format!(
-        "the clock of this host is {amount} {way} the store's: the snapshot is dated by it; set the clock, and remove a \
+        "the clock of this host is {amount} {direction} the store's: the snapshot is dated by it; set the clock, and remove a \
          snapshot that is dated in the future with `dbhaul forget SNAPSHOT` once a newer one is there"
     )
 }

@@ -8,7 +8,7 @@ use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{CancelToken, Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::dialer::{Dialed as Through, Shared, Way};
+use super::dialer::{Dialed as Through, Route, Shared};
 use super::options::{Host, SslMode};
 use super::{ConnectOptions, tls};
 use crate::Error;
@@ -65,7 +65,7 @@ pub(super) const MARK: &str = "dbhaul.session";
 
 /// Tries the hosts in order. Stops at the first host that answers, even if it rejects the connection.
 pub(super) async fn dial(options: &ConnectOptions) -> Result<Dialed, Error> {
-    let way = match &options.dialer {
+    let route = match &options.dialer {
         Some(dialer) => Some(dialer.open().await.map_err(|error| {
             let host = options.hosts.first().map(|host| options.display_host(host)).unwrap_or_default();
             Error::unreachable(host, &error)
@@ -74,7 +74,7 @@ pub(super) async fn dial(options: &ConnectOptions) -> Result<Dialed, Error> {
     };
     let mut last = None;
     for host in &options.hosts {
-        match dial_host(options, host, way.as_ref()).await {
+        match dial_host(options, host, route.as_ref()).await {
             Ok(dialed) => return Ok(dialed),
             // 57P03 (cannot_connect_now): the server is starting up or shutting down.
             Err(error) if error.is_unreachable() || error.sqlstate() == Some("57P03") => last = Some(error),
@@ -84,13 +84,13 @@ pub(super) async fn dial(options: &ConnectOptions) -> Result<Dialed, Error> {
     Err(last.unwrap_or_else(|| Error::options("no host given")))
 }
 
-async fn dial_host(options: &ConnectOptions, host: &Host, way: Option<&Way>) -> Result<Dialed, Error> {
+async fn dial_host(options: &ConnectOptions, host: &Host, route: Option<&Route>) -> Result<Dialed, Error> {
     let mut config = options.driver.clone();
-    if let Some(way) = way {
-        if let Some(user) = &way.user {
+    if let Some(route) = route {
+        if let Some(user) = &route.user {
             config.user(user);
         }
-        if let Some(password) = &way.password {
+        if let Some(password) = &route.password {
             config.password(password);
         }
     }
@@ -120,7 +120,7 @@ async fn dial_host(options: &ConnectOptions, host: &Host, way: Option<&Way>) -> 
         }
         result => result,
     };
-    dialed.map(|dialed| Dialed { via: way.map(|way| way.via.clone()), ..dialed })
+    dialed.map(|dialed| Dialed { via: route.map(|route| route.via.clone()), ..dialed })
 }
 
 struct Attempt<'a> {

@@ -23,16 +23,16 @@ pub type Dialing<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a
 ///
 /// TLS, login and everything above are unchanged. `sslmode=verify-full` verifies the host given in the options.
 pub trait Dialer: Send + Sync {
-    /// Opens the tunnel, unless it is open. Called before each connection, outside of `connect_timeout`.
-    fn open(&self) -> Dialing<'_, Way>;
+    /// Opens the route if it is not open yet. Called before each connection, outside of `connect_timeout`.
+    fn open(&self) -> Dialing<'_, Route>;
 
     /// Connects to a host and port of the options. A host that begins with a slash is the folder of a socket.
     fn dial<'a>(&'a self, host: &'a str, port: u16) -> Dialing<'a, Box<dyn ByteStream>>;
 }
 
-/// What is known once the tunnel is open.
+/// The open route to a server.
 #[derive(Clone, Default)]
-pub struct Way {
+pub struct Route {
     /// What was reached, for reports: `pod shop/db-0 (uid …)`.
     pub via: String,
     /// The user, if the tunnel provides it. Overrides that of the options.
@@ -41,9 +41,9 @@ pub struct Way {
     pub password: Option<String>,
 }
 
-impl fmt::Debug for Way {
+impl fmt::Debug for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Way").field("via", &self.via).field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("Route").field("via", &self.via).field("user", &self.user).finish_non_exhaustive()
     }
 }
 

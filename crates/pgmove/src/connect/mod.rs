@@ -15,7 +15,7 @@ mod tls;
 pub(crate) mod value_settings;
 
 pub use databases::databases;
-pub use dialer::{ByteStream, Dialer, Dialing, Way};
+pub use dialer::{ByteStream, Dialer, Dialing, Route};
 pub use identity::ServerIdentity;
 pub use options::{ConnectOptions, Environment, SslMode};
 pub use preflight::{Preflight, preflight};

@@ -119,8 +119,8 @@ impl Facts {
         let text = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
         let untrusted = "SELECT lanname FROM pg_language WHERE NOT lanpltrusted";
         // From 16 on a member may lack the permission to act as the role.
-        let way = if session.server().version_num >= 160_000 { "SET" } else { "MEMBER" };
-        let roles = format!("SELECT rolname FROM pg_roles WHERE pg_has_role(oid, '{way}')");
+        let privilege = if session.server().version_num >= 160_000 { "SET" } else { "MEMBER" };
+        let roles = format!("SELECT rolname FROM pg_roles WHERE pg_has_role(oid, '{privilege}')");
         let names = async |sql: &str| -> Result<BTreeSet<String>, Error> {
             Ok(session.query(object, sql).await?.into_iter().flatten().flatten().collect())
         };

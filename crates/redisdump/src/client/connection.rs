@@ -24,7 +24,7 @@ impl Connection {
     pub(crate) async fn to_server(options: &ConnectOptions) -> Result<Connection, Error> {
         let target = options.display().to_string();
         let failed = |message: String| Error::Connect { target: target.clone(), message };
-        let way = match &options.dialer {
+        let route = match &options.dialer {
             Some(dialer) => Some(dialer.open().await.map_err(|error| failed(error.to_string()))?),
             None => None,
         };
@@ -46,7 +46,8 @@ impl Connection {
             other => other,
         };
         // A user without a known password may need none.
-        let known = way.as_ref().and_then(|way| way.password.as_deref()).or(options.password.as_deref());
+        let known =
+            route.as_ref().and_then(|route| route.password.as_deref()).or(options.password.as_deref());
         let password = known.or(options.user.as_ref().map(|_| ""));
         if let Some(password) = password {
             let auth = cmd("AUTH").arg(options.user.as_deref()).arg(password).take();

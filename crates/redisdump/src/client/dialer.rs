@@ -19,7 +19,7 @@ pub type Dialing<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a
 /// Makes the connections to a server instead of TCP. TLS, the login and everything above are unchanged.
 pub trait Dialer: Send + Sync {
     /// Opens the route if it is not open yet. Called before each connection.
-    fn open(&self) -> Dialing<'_, Way>;
+    fn open(&self) -> Dialing<'_, Route>;
 
     /// Connects.
     fn dial<'a>(&'a self, to: Destination<'a>) -> Dialing<'a, Box<dyn ByteStream>>;
@@ -34,17 +34,17 @@ pub enum Destination<'a> {
     Unix(&'a Path),
 }
 
-/// What is known once the route is open.
+/// The open route to a server.
 #[derive(Clone, Default)]
-pub struct Way {
+pub struct Route {
     /// What was reached, for display and reports: `pod shop/redis-0 (uid …)`.
     pub via: String,
     /// The password, if the tunnel provides it; it overrides that of the options.
     pub password: Option<String>,
 }
 
-impl fmt::Debug for Way {
+impl fmt::Debug for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Way").field("via", &self.via).finish_non_exhaustive()
+        f.debug_struct("Route").field("via", &self.via).finish_non_exhaustive()
     }
 }

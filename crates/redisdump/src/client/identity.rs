@@ -117,7 +117,7 @@ pub(crate) async fn identify(
         });
     }
     let via = match &options.dialer {
-        Some(dialer) => dialer.open().await.ok().map(|way| way.via),
+        Some(dialer) => dialer.open().await.ok().map(|route| route.via),
         None => None,
     };
     let mut masters = 0;

@@ -188,7 +188,7 @@ async fn sections(
     pieces.iter().for_each(|piece| *streams_of.entry(&piece.table).or_default() += 1);
     let load = |stream: usize| {
         let piece = pieces.get(stream)?;
-        let way = match streams_of.get(&piece.table) {
+        let method = match streams_of.get(&piece.table) {
             Some(1) if shares && piece.bytes >= SHARE_FROM && piece.bytes * settings.jobs as u64 >= total => {
                 LoadMethod::Shared
             }
@@ -196,7 +196,7 @@ async fn sections(
             Some(1) if piece.bytes >= FREEZE_FROM => LoadMethod::Whole,
             _ => LoadMethod::Part,
         };
-        Some(load_piece(target, plan, rows, piece, way, progress).boxed())
+        Some(load_piece(target, plan, rows, piece, method, progress).boxed())
     };
     let urgent = |ready: &mut dyn Iterator<Item = usize>| {
         let mut seen = Vec::new();
@@ -234,13 +234,13 @@ async fn load_piece(
     plan: &pgmove::RestorePlan,
     rows: &impl Rows,
     piece: &Piece,
-    way: LoadMethod,
+    method: LoadMethod,
     progress: &Progress,
 ) -> anyhow::Result<()> {
     let task = progress.task(piece.table.to_string(), Some(piece.bytes), "rows");
     let stream = rows.open(piece).await?;
     let counted = stream.inspect_ok(|chunk| task.advance(chunk.len() as u64, 0));
-    let copied = match way {
+    let copied = match method {
         LoadMethod::Shared => target.copy_in_shared(plan, &piece.table, counted).await?,
         LoadMethod::Whole => target.copy_in_whole(plan, &piece.table, counted).await?,
         LoadMethod::Part => target.copy_in(plan, &piece.table, counted).await?,

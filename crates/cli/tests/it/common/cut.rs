@@ -5,9 +5,9 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// Which way bytes go: from the client to the server, or back.
+/// The direction of bytes: from the client to the server, or back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum Direction {
     Up,
     Down,
 }
@@ -15,8 +15,8 @@ pub enum Way {
 /// When a connection is closed.
 #[derive(Debug, Clone, Copy)]
 pub struct Cut {
-    /// Which way the bytes go that are counted.
-    pub way: Way,
+    /// The direction of the bytes that are counted.
+    pub direction: Direction,
     /// After so many of them, over all connections since the proxy was armed.
     pub after: u64,
     /// Nothing gets through any more from then on; else only the connection that carried the last byte is closed.
@@ -54,10 +54,12 @@ impl Proxy {
                 let mut open = of_thread.open.lock().unwrap();
                 open.extend([client.try_clone().unwrap(), upstream.try_clone().unwrap()]);
                 drop(open);
-                for (way, from, to) in [(Way::Up, &client, &upstream), (Way::Down, &upstream, &client)] {
+                for (direction, from, to) in
+                    [(Direction::Up, &client, &upstream), (Direction::Down, &upstream, &client)]
+                {
                     let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
                     let shared = Arc::clone(&of_thread);
-                    std::thread::spawn(move || pass(way, from, to, &shared));
+                    std::thread::spawn(move || pass(direction, from, to, &shared));
                 }
             }
         });
@@ -82,8 +84,8 @@ impl Proxy {
     }
 
     /// Bytes that have passed since the proxy was armed.
-    pub fn passed(&self, way: Way) -> u64 {
-        self.shared.counter(way).load(Ordering::SeqCst)
+    pub fn passed(&self, direction: Direction) -> u64 {
+        self.shared.counter(direction).load(Ordering::SeqCst)
     }
 
     /// True when a connection was closed.
@@ -93,20 +95,20 @@ impl Proxy {
 }
 
 impl Shared {
-    fn counter(&self, way: Way) -> &AtomicU64 {
-        match way {
-            Way::Up => &self.up,
-            Way::Down => &self.down,
+    fn counter(&self, direction: Direction) -> &AtomicU64 {
+        match direction {
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
         }
     }
 }
 
-fn pass(way: Way, mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
+fn pass(direction: Direction, mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(n @ 1..) = from.read(&mut buffer) {
         let cut = *shared.cut.lock().unwrap();
-        let before = shared.counter(way).fetch_add(n as u64, Ordering::SeqCst);
-        let due = cut.filter(|cut| cut.way == way && before + n as u64 > cut.after);
+        let before = shared.counter(direction).fetch_add(n as u64, Ordering::SeqCst);
+        let due = cut.filter(|cut| cut.direction == direction && before + n as u64 > cut.after);
         match due {
             Some(cut) if !shared.done.swap(true, Ordering::SeqCst) => {
                 let part = usize::try_from(cut.after.saturating_sub(before)).unwrap();

@@ -7,7 +7,7 @@
     reason = "test code; counts are to be seen"
 )]
 
-use crate::common::cut::{Cut, Proxy, Way};
+use crate::common::cut::{Cut, Direction, Proxy};
 use crate::common::{Run, command, folder, postgres, quick_redis, redis, run};
 use crate::s3_server;
 use sandbox::testing::{require_postgres, require_redis};
@@ -263,15 +263,15 @@ async fn cut_everywhere(runs: usize, seed: u64) {
                 stage.empty_targets().await;
                 proxy.arm(None);
                 stage.run(job, proof).exits(0);
-                let length = [Way::Up, Way::Down].map(|way| proxy.passed(way));
+                let length = [Direction::Up, Direction::Down].map(|direction| proxy.passed(direction));
                 lengths.insert((job as u8, proof), length);
                 length
             }
         };
         stage.empty_targets().await;
-        let way = if random.below(2) == 0 { Way::Up } else { Way::Down };
-        let after = random.below(length[usize::from(way == Way::Down)]);
-        let cut = Cut { way, after, for_good: random.below(2) == 0 };
+        let direction = if random.below(2) == 0 { Direction::Up } else { Direction::Down };
+        let after = random.below(length[usize::from(direction == Direction::Down)]);
+        let cut = Cut { direction, after, for_good: random.below(2) == 0 };
         proxy.arm(Some(cut));
         let run = stage.run(job, proof);
         let has_cut = proxy.has_cut();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use sandbox::testing::{Pglite, require_postgres};
 use sandbox::{Listen, Postgres, PostgresOptions};
 
-use crate::common::cut::{Cut, Proxy, Way};
+use crate::common::cut::{Cut, Direction, Proxy};
 use crate::common::{Run, command, dbhaul, folder, postgres, run, target_name};
 
 /// Every kind of thing that may be half made, and tables of which two are large enough for indexes in two steps.
@@ -204,7 +204,7 @@ async fn runs_whose_network_is_cut_are_resumed_again_and_again() {
     let name = format!("127.0.0.1:{}/target", proxy.port());
     let (mut cuts, mut after) = (0, 6 << 10);
     loop {
-        proxy.arm(Some(Cut { way: Way::Up, after, for_good: true }));
+        proxy.arm(Some(Cut { direction: Direction::Up, after, for_good: true }));
         let mut job = vec!["migrate", "--from", &from, "--to", &to, "--jobs", "2"];
         job.extend(["--resume", "--replace", &name]);
         let began = Instant::now();
