@@ -335,7 +335,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_tells_its_kind() {
+    fn the_scheme_of_a_url_determines_its_kind() {
         assert_eq!(kind_of("postgresql://h/db").unwrap(), Kind::Postgres);
         assert_eq!(kind_of("host=h dbname=x").unwrap(), Kind::Postgres);
         assert_eq!(kind_of("rediss://h").unwrap(), Kind::Redis);

@@ -75,7 +75,7 @@ fn the_newest_checked_and_rehearsed_of_each_source_are_kept() {
 }
 
 #[test]
-fn what_is_dated_in_the_future_guards_nothing() {
+fn snapshots_dated_in_the_future_protect_no_other() {
     let mut all: Vec<_> = (0..12).map(|day| Snapshot::of(format!("{day}"), night(day), BOTH)).collect();
     let mut stray = Snapshot::of("stray", night(377), BOTH);
     (stray.checked, stray.rehearsed) = (true, true);
@@ -145,7 +145,7 @@ fn snapshots_of_unknown_content_push_out_nothing_and_go_in_time() {
 }
 
 #[test]
-fn a_damaged_newest_is_kept_until_its_source_has_a_better_one() {
+fn a_damaged_newest_snapshot_is_kept_until_its_source_has_an_intact_one() {
     let mut all: Vec<_> = (0..20).map(|day| Snapshot::of(format!("{day}"), night(day), BOTH)).collect();
     all[19].known_bad = true;
     all.push(Snapshot::of("redis", night(20), ["redis"]));

@@ -203,7 +203,7 @@ fn tls_is_offered_with_a_certificate() {
 }
 
 #[test]
-fn a_wrong_setting_shows_the_servers_own_words_and_leaves_nothing() {
+fn a_wrong_setting_shows_the_servers_message_and_leaves_no_folder() {
     let Some(binaries) = require_postgres(15) else { return };
     let options = PostgresOptions {
         settings: vec![("shared_preload_libraries".into(), "no_such_library".into())],

@@ -32,7 +32,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_returns_hostile_words_unchanged() {
+    fn a_shell_passes_hostile_arguments_unchanged() {
         let words =
             ["", "a b", "$(reboot)", "`id`", "it's", "''", "\\", "a\nb", ";rm -rf /", "*", "~", "!x", "한글"];
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_pieces_are_the_whole_document() {
+    async fn the_pieces_form_the_whole_document() {
         let value: Vec<String> = (0..100_000).map(|n| format!("{n} \"quoted\"")).collect();
         let pieces: Vec<Bytes> = json_pieces(Arc::new(value.clone())).try_collect().await.unwrap();
         assert!(pieces.len() > 4 && pieces.iter().all(|piece| piece.len() <= PIECE));

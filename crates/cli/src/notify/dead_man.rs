@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ping_is_as_the_protocol_says() {
+    fn a_ping_follows_the_protocol() {
         let run = uuid::Uuid::nil();
         let of = |url, path| ping(url, path, run, "").url;
         assert_eq!(of("https://hc/x", "/start"), format!("https://hc/x/start?rid={run}"));

@@ -201,7 +201,7 @@ async fn what_takes_too_long_after_the_run_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_mans_switch_hears_the_start_and_the_exit_code() {
+async fn a_dead_mans_switch_gets_the_start_and_the_exit_code() {
     for (exit_code, path) in [(0, "/hooks/s3cret?rid="), (4, "/hooks/s3cret/4?rid=")] {
         let server = Server::start(&[]).await;
         let configured = channel(ChannelKind::Healthchecks, &server.url, &[]);

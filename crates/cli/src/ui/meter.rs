@@ -76,7 +76,7 @@ mod tests {
 
     /// Tables smaller and larger than their estimates.
     #[test]
-    fn a_stage_ends_at_its_total_however_wrong_the_estimates_were() {
+    fn a_stage_ends_at_its_total_whatever_the_estimates_were() {
         for really in [10, 66, 100, 250] {
             let mut meter = Meter::new(Some(200));
             let mut last = 0;

@@ -11,7 +11,7 @@ fn server() -> Option<Postgres> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn captured_live_or_from_a_snapshot_it_passes_until_a_column_is_dropped() {
+async fn a_captured_baseline_passes_until_a_column_is_dropped() {
     let Some(server) = server() else { return };
     let url = server.url("postgres");
     let client = postgres(&url).await;

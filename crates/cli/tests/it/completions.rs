@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::common::{dbhaul, folder};
 
 #[test]
-fn each_shell_gets_a_script_that_knows_the_commands() {
+fn each_shell_gets_a_script_with_all_commands() {
     let here = folder();
     // A broken configuration does not break the start of a shell.
     std::fs::write(here.path().join("dbhaul.toml"), "[nonsense").unwrap();

@@ -9,7 +9,7 @@ use sandbox::Redis;
 use sandbox::testing::require_redis;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redis_snapshot_leaves_the_repository_in_every_form() {
+async fn a_redis_snapshot_is_exported_in_every_format() {
     let (Some(seven), Some(eight)) = (require_redis("7.0"), require_redis("8.2")) else { return };
     let from = Redis::start(&seven, quick_redis()).unwrap();
     let to = Redis::start(&eight, quick_redis()).unwrap();

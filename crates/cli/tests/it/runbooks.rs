@@ -216,7 +216,7 @@ async fn the_rehearsal_follows_its_runbook() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_server_comes_back_as_its_runbook_says() {
+async fn a_lost_server_is_restored_by_its_runbook() {
     let text = runbook("runbook-disaster.md");
     let Some(stage) = Stage::start(2).await else { return };
     stage.run("dbhaul key generate --output identity.txt");

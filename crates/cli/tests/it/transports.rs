@@ -179,7 +179,7 @@ async fn keys_move_between_transports() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_server_is_known_by_whatever_way_it_is_reached() {
+async fn one_server_is_recognized_by_every_route() {
     let Some(stage) = stage() else { return };
     databases(&stage).await;
     stage.fill(1).await;
@@ -257,7 +257,7 @@ async fn cut_by_ssh(megabytes: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_forward_that_is_cut_during_a_copy_fails_with_its_words() {
+async fn a_forward_that_is_cut_during_a_copy_fails_with_its_message() {
     cut_by_kubectl(10).await;
 }
 

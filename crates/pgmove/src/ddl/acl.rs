@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn two_roles_that_become_one_have_what_both_had() {
+    fn two_roles_that_become_one_have_the_privileges_of_both() {
         let options =
             RenderOptions { role_map: [("u".to_owned(), "o".to_owned())].into(), ..RenderOptions::default() };
         let commands_for = |items: &[&str]| {

@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_that_reads_nothing_is_known() {
+    fn a_function_that_reads_no_table_is_recognized() {
         let names = HashSet::from(["f".to_owned(), "g".to_owned()]);
         let head = "CREATE OR REPLACE FUNCTION s.f(k text)\n RETURNS boolean\n LANGUAGE";
         for (rest, reads) in [

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_that_is_left_out_still_ties_others_together() {
+    fn a_statement_that_is_left_out_still_orders_others() {
         let script = [
             statement("CREATE TABLE parent ()", &[]),
             statement("", &[0]),

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_raw_rows_are_left_of_counts() {
+    fn only_buckets_with_raw_rows_count() {
         assert_eq!(overlap(&[(0, 10), (50, 60)], &[(5, 20), (21, 40)]), [(5, 10)]);
         assert_eq!(overlap(&[(0, 10)], &[]), []);
     }

@@ -71,7 +71,7 @@ fn scripts(files: &[(&str, &str)]) -> Vec<Script> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_new_database_of_the_story_is_mended() {
+async fn the_new_database_of_the_incident_is_repaired() {
     let baseline = Baseline::parse(&fixture("baseline.toml")).unwrap();
     let names: Vec<&str> = baseline.migrations.iter().map(|migration| migration.name.as_str()).collect();
     let files: Vec<(&str, String)> =
@@ -120,7 +120,7 @@ async fn the_new_database_of_the_story_is_mended() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_old_database_of_the_story_needs_them_in_their_order() {
+async fn the_old_database_of_the_incident_needs_them_in_order() {
     let Some(stage) = Stage::start(15).await else { return };
     let baseline = Baseline::parse(&fixture("baseline.toml")).unwrap();
     let names: Vec<&str> = baseline.migrations.iter().map(|migration| migration.name.as_str()).collect();

@@ -54,7 +54,7 @@ async fn a_lost_snapshot_is_never_replaced_by_another() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_dropped_does_not_go_on() {
+async fn a_dropped_copy_ends_at_the_server() {
     let Some(server) = server(MAJORS[1]) else { return };
     let from = database(&server, "a", BIG).await;
     let source = Source::open(&from, &SourceOptions::default()).await.unwrap();

@@ -48,7 +48,7 @@ async fn bytes_numbers_owners_and_remarks_arrive() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_may_not_be_read_and_what_is_in_the_way_is_named() {
+async fn unreadable_and_conflicting_objects_are_named() {
     for major in MAJORS {
         let Some(server) = server(major) else { continue };
         let from = database(&server, "a", OBJECTS).await;

@@ -213,7 +213,7 @@ async fn a_role_without_special_rights_heeds_order_and_triggers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn references_to_rows_that_did_not_come_are_found() {
+async fn references_to_rows_that_were_not_restored_are_found() {
     for major in MAJORS {
         let Some(server) = server(major) else { continue };
         let from = database(&server, "a", SHOP).await;

@@ -113,7 +113,7 @@ async fn row_security_is_never_a_silent_subset() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_target_that_holds_something_is_left_as_it_is() {
+async fn a_target_with_data_is_not_changed() {
     let Some(server) = server(MAJORS[0]) else { return };
     let from = database(&server, "a", "CREATE TABLE t (id int); INSERT INTO t VALUES (1)").await;
     for (name, sql, words) in [

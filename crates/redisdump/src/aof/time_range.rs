@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_known_of_a_moment() {
+    fn a_moment_is_dated_as_exactly_as_the_file_allows() {
         let all = TimeRange { base: Some(100), first: Some(110), last: Some(120), commands: 5, undated: 0 };
         assert_eq!((all.refusal(100), all.refusal(115), all.refusal(999)), (None, None, None));
         let early = all.refusal(99).unwrap();

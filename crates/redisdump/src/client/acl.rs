@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn secret_settings_are_known_by_name() {
+    fn secret_settings_are_recognized_by_name() {
         for name in ["requirepass", "masterauth", "tls-key-file-pass", "masteruser-token", "search.PASSWORD"]
         {
             assert!(is_secret(name), "{name}");

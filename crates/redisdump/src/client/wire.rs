@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn errors_are_the_words_of_the_server() {
+    async fn errors_contain_the_servers_message() {
         for message in ["NOPERM this user has no permissions", "ERR", "CUSTOM  two spaces ", "", "ERR - x: y"]
         {
             let mut reader = reader(format!("-{message}\r\n*1\r\n-{message}\r\n").as_bytes()).await;

@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changes_are_believed_where_nothing_was_saved_meanwhile() {
+    fn changes_are_counted_if_nothing_was_saved_meanwhile() {
         let at = |offset, changes, saved| WritePosition {
             offset: Some(offset),
             changes: Some(changes),

@@ -280,7 +280,7 @@ mod tests {
     use crate::rdb::Elements as _;
 
     #[test]
-    fn records_come_out_as_they_went_in() {
+    fn records_are_read_as_they_were_written() {
         for most in [0, 100, 1 << 20] {
             let mut log = DigestLog::empty(true, 1_000_000, most);
             let mut digester = log.digester();

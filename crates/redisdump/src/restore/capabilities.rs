@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_belong_to_modules_by_name_or_by_what_is_known() {
+    fn types_are_assigned_to_modules_by_name_or_by_known_ids() {
         let modules = ["bf", "rejson", "timeseries", "vectorset", "search"].map(str::to_owned).to_vec();
         let target = Target::redis(8, 2);
         let mut capabilities =

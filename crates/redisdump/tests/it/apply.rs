@@ -31,7 +31,7 @@ async fn moved(from: &Redis, to: &Redis, settings: &RestoreOptions) -> redisdump
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn values_go_down_and_across_as_what_the_target_knows() {
+async fn values_are_converted_for_older_and_other_targets() {
     for (from, to) in [("8.2", "7.0"), ("7.0", "valkey-9"), ("valkey-9", "8.2")] {
         let (Some(source), Some(target)) = (server(from), server(to)) else { continue };
         fill(&source, Corners::Streams);

@@ -64,7 +64,7 @@ async fn existing_values_are_not_mixed_with_chunked_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_an_old_server_has_stays_with_its_expiry() {
+async fn keys_that_an_old_target_holds_keep_their_expiry() {
     let (Some(source), Some(target)) = (server("7.0", &[]), server("3.2", &[])) else { return };
     let mut from = Client::new(&source);
     for line in ["SET a new", "SET b new", "PEXPIREAT a 4102444800123", "PEXPIREAT b 4102444800123"] {

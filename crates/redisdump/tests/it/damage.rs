@@ -116,7 +116,7 @@ fn what_was_found_once_is_answered() {
 
 /// The fuzzing corpus, reduced to inputs with new coverage: see `fuzz/README.md`.
 #[test]
-fn what_fuzzing_has_come_to_is_answered() {
+fn inputs_found_by_fuzzing_get_an_answer() {
     let mut count = 0;
     for (name, target, _) in entries() {
         let inputs = minimized(name);

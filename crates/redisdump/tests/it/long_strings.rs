@@ -68,7 +68,7 @@ fn text(length: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_compressed_string_means_the_same_however_it_is_cut() {
+async fn a_compressed_string_is_read_the_same_however_it_is_cut() {
     let Some(binaries) = require_redis("7.0") else { return };
     let server = start(&binaries, RedisOptions::default());
     let mut client = Client::new(&server);

@@ -44,12 +44,12 @@ fn storm(seeds: u64) {
 }
 
 #[test]
-fn no_storm_loses_a_listed_snapshot() {
+fn concurrent_jobs_lose_no_listed_snapshot() {
     storm(100);
 }
 
 #[test]
 #[ignore = "long: run by scripts/test --all"]
-fn no_long_storm_loses_a_listed_snapshot() {
+fn many_concurrent_jobs_lose_no_listed_snapshot() {
     storm(1_000);
 }

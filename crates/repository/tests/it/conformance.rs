@@ -103,7 +103,7 @@ async fn s3() {
 
 /// Clouds whose servers cannot run here: only that their URLs and credentials are read.
 #[test]
-fn other_clouds_are_known_by_name() {
+fn other_clouds_are_recognized_by_name() {
     let env = StoreEnv::of(&[
         ("AZURE_STORAGE_ACCOUNT_NAME", "account"),
         ("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0"),

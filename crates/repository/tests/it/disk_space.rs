@@ -44,7 +44,7 @@ pub(crate) fn store(path: &Path) -> Store {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_reported_and_harms_nothing() {
+async fn a_full_disk_is_reported_and_damages_nothing() {
     let Some(disk) = Mounted::new("3m") else { return };
     let repo = Repository::init(store(disk.0.path()), &small()).await.unwrap();
     let small_one = data(1, 300_000);

@@ -119,7 +119,7 @@ async fn a_backup_host_does_its_work_and_reads_nothing() {
 }
 
 #[tokio::test]
-async fn who_became_a_recipient_later_condemns_nothing() {
+async fn a_later_recipient_marks_no_snapshot_as_damaged() {
     let (old, new) = (Identity::generate(), Identity::generate());
     let (dir, mut repo) = folder(encrypted(&[&old], None)).await;
     let early = data(1, 60_000);
@@ -168,7 +168,7 @@ async fn who_became_a_recipient_later_condemns_nothing() {
 
 /// A host that reads nothing tells by the store's clock what was written again.
 #[tokio::test]
-async fn a_host_without_an_identity_sees_that_a_chunk_was_mended() {
+async fn a_host_without_an_identity_sees_that_a_chunk_was_repaired() {
     let identity = Identity::generate();
     let (dir, repo) = folder(encrypted(&[&identity], None)).await;
     let host = Repository::open_with(store(&dir), &host(&repo)).await.unwrap();

@@ -162,7 +162,7 @@ async fn dies(end: End, at: i64) -> bool {
 
 /// The store dies at each of its writes in turn; afterwards every listed snapshot is whole, and work goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn death_at_any_write_loses_no_listed_snapshot() {
+async fn a_process_killed_at_any_write_loses_no_listed_snapshot() {
     let lives = (0..70).flat_map(|at| [(End::Before, at), (End::After, at)]);
     let died: Vec<bool> =
         futures::stream::iter(lives).map(|(end, at)| dies(end, at)).buffered(16).collect().await;
@@ -240,7 +240,7 @@ impl ObjectStore for Patchy {
 }
 
 #[tokio::test]
-async fn what_a_store_cannot_give_is_named_and_condemns_nothing() {
+async fn what_a_store_cannot_return_is_named_and_not_called_damaged() {
     let patchy = Arc::new(Patchy::default());
     let store = Store::custom(Arc::clone(&patchy) as Arc<dyn ObjectStore>, "patchy");
     let repo = Repository::init(store, &small()).await.unwrap();

@@ -177,7 +177,7 @@ async fn repaired_snapshots_are_not_known_to_be_damaged() {
 }
 
 #[tokio::test]
-async fn a_chunk_under_another_name_is_mended_in_its_place() {
+async fn a_chunk_under_another_name_is_repaired_in_place() {
     let grace = Duration::from_secs(3);
     let (dir, repo) = folder(InitOptions { grace, ..small() }).await;
     let bytes = data(1, 60_000);
@@ -261,7 +261,7 @@ async fn an_interrupted_backups_chunks_are_used_again() {
 }
 
 #[tokio::test]
-async fn a_journal_holds_nothing_back_from_prune_once_the_grace_is_over() {
+async fn a_journal_protects_nothing_from_prune_after_the_grace_period() {
     let grace = Duration::from_secs(3);
     let (dir, repo) = folder(InitOptions { grace, ..small() }).await;
     interrupted(&repo, &data(1, 1_000_000)).await;

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_has_the_programs_own_words() {
+    async fn a_failure_contains_the_programs_message() {
         assert_eq!(output(&sh("echo out")).await.unwrap(), b"out\n");
         let error = output(&sh("echo 'no such thing' >&2; exit 3")).await.unwrap_err();
         assert_eq!(error.to_string(), "the test: no such thing");

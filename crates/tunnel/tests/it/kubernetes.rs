@@ -54,7 +54,7 @@ async fn a_service_leads_to_its_pod_and_bytes_pass_intact() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_dies_in_the_middle_has_kubectls_words() {
+async fn a_copy_that_breaks_off_contains_the_message_of_kubectl() {
     let Some(stage) = stage() else { return };
     let tunnel = open("k8s://minikube/coin-pilot-ns/sts/db/app", &stage.programs).await.unwrap();
     let stream = tunnel.connect(&anywhere()).await.unwrap();

@@ -42,7 +42,7 @@ async fn hosts_are_reached_through_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_dies_in_the_middle_has_sshs_words() {
+async fn a_copy_that_breaks_off_contains_the_message_of_ssh() {
     let Some(stage) = stage("") else { return };
     let tunnel = open("ssh://vm/redis://localhost", &stage.programs).await.unwrap();
     let stream = tunnel.connect(&stage.target).await.unwrap();
@@ -70,7 +70,7 @@ async fn what_dies_in_the_middle_has_sshs_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refusals_have_sshs_words() {
+async fn refusals_contain_the_message_of_ssh() {
     let Some(stage) = stage("AllowTcpForwarding no\nAllowStreamLocalForwarding no") else { return };
     let tunnel = open("ssh://vm/redis://localhost", &stage.programs).await.unwrap();
     let mut stream = tunnel.connect(&stage.target).await.unwrap();

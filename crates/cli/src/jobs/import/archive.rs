@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_lead_out_of_the_folder_are_foreign() {
+    fn names_that_leave_the_folder_are_foreign() {
         for (named, expected) in [
             ("./data/dump.rdb", Some("data/dump.rdb")),
             ("data/./x", Some("data/x")),

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_at_all_is_suspicious_even_the_first_time() {
+    fn an_empty_first_snapshot_is_suspicious() {
         let before = tables(&[("public.a", 100)]);
         let now = tables(&[("public.a", 0)]);
         assert_eq!(

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_well_formed_and_loads_nothing() {
+    fn a_page_is_well_formed_and_loads_no_other_file() {
         let page = page(&super::super::example());
         check(&page);
         for expected in [
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_of_which_nothing_is_known_has_a_page_too() {
+    fn a_run_without_data_has_a_page_too() {
         let document = Document {
             timeline: crate::ui::Recorded::default(),
             rehearsals: Vec::new(),

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_programs_read_is_whole() {
+    fn output_for_programs_is_complete() {
         let json = serde_json::to_value(example()).unwrap();
         assert_eq!(json["exit-code"], 3);
         assert_eq!(json["timeline"]["moved"].as_array().unwrap().len(), 4);

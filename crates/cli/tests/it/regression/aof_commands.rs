@@ -31,7 +31,7 @@ fn add(rows: &mut Rows, version: &str, command: &::redis::Value) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_table_is_what_servers_say() {
+async fn the_table_agrees_with_the_servers() {
     let (mut rows, mut asked) = (Rows::new(), BTreeSet::new());
     for version in VERSIONS {
         let Some(binaries) = require_redis(version) else { continue };

@@ -348,7 +348,7 @@ async fn a_broken_pipe_to_a_server_is_a_failure() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_job_whose_connection_is_closed_never_ends_well() {
+async fn a_job_whose_connection_is_closed_never_succeeds() {
     cut_everywhere(42, 14).await;
 }
 

@@ -42,7 +42,7 @@ fn start() -> Option<(Postgres, tempfile::TempDir)> {
 
 /// Rows that are here give way to those that come, the referring ones first; what the extension made itself stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rows_in_configuration_tables_give_way_to_those_that_come() {
+async fn rows_of_configuration_tables_are_replaced_by_those_of_the_source() {
     let Some((server, _folder)) = start() else { return };
     let from = database(&server, "a", &format!("{MADE} {ROWS}")).await;
     let to = database(&server, "b", "").await;

@@ -56,7 +56,7 @@ async fn all_but_maintain_is_not_all() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_newer_server_hands_out_nothing_that_the_older_one_did_not_know() {
+async fn a_newer_server_grants_no_privilege_that_the_older_one_lacked() {
     let (Some(old), Some(new)) = (server(15), server(18)) else { return };
     for server in [&old, &new] {
         run(&session(server, "postgres").await, "CREATE ROLE acl_a; CREATE ROLE owner_a").await;

@@ -111,13 +111,13 @@ async fn between(from_major: u32, to_major: u32, parts: &[usize]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_kind_is_known_again_on_one_version() {
+async fn every_kind_is_recognized_on_the_same_version() {
     between(15, 15, &[1, 3, 5, 7, 9]).await;
     // From 18 on a child's NOT NULL constraints get their names by statements of their own.
     between(18, 18, &[1, 3, 5, 7, 9]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_kind_is_known_again_on_a_newer_version() {
+async fn every_kind_is_recognized_on_a_newer_version() {
     between(15, 18, &[1, 3, 5, 7, 9]).await;
 }

@@ -9,7 +9,7 @@ use crate::common::{database, run, server, session};
 use pgmove::{Error, Source, SourceOptions};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn functions_that_come_and_go_are_read_about_again_and_then_named() {
+async fn functions_that_change_meanwhile_are_read_again_and_then_named() {
     let Some(server) = server(15) else { return };
     let many: String = (0..300)
         .map(|n| format!("CREATE FUNCTION f{n}() RETURNS int LANGUAGE sql AS 'SELECT {n}';"))

@@ -21,7 +21,7 @@ async fn applied(path: &Path, to: &Redis, until: Option<i64>) -> Result<AofRepor
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_moment_of_which_nothing_is_known_is_refused() {
+async fn an_undated_moment_is_refused() {
     let Some(target) = plain("7.0") else { return };
     let mut to = Client::new(&target);
     to.ask("SET kept 1");

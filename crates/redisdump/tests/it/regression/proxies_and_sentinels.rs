@@ -56,7 +56,7 @@ async fn databases_are_found_without_info() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_known_is_refused() {
+async fn a_server_that_cannot_be_identified_is_refused() {
     let Some(binaries) = require_redis("7.0") else { return };
     let source = start(&binaries, RedisOptions::default());
     fill(&source, Corners::All);

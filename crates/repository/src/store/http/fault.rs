@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_seen_through_every_wrapping() {
+    fn a_certificate_is_found_through_every_wrapping() {
         let refused = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
         let error = HttpError::new(HttpErrorKind::Connect, io(io(refused)));
         let fault = Fault::transport(error);

@@ -57,7 +57,7 @@ async fn what_was_put_back_as_it_was_is_used_again_once_a_check_has_passed() {
 
 /// So much is damaged that the finding lists no chunks.
 #[tokio::test]
-async fn a_finding_too_large_to_list_condemns_the_whole_snapshot() {
+async fn a_finding_too_large_to_list_marks_the_whole_snapshot_as_damaged() {
     let (dir, repo) = folder(small()).await;
     let bytes = data(1, 6_000_000);
     let first = write_snapshot(&repo, "nightly", &[("a", &bytes)]).await;

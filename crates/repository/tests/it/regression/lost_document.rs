@@ -55,7 +55,7 @@ async fn init_refuses_a_place_that_holds_what_is_left_of_a_repository() {
 }
 
 #[tokio::test]
-async fn the_document_is_kept_twice_and_either_heals_the_other() {
+async fn the_document_is_stored_twice_and_repaired_from_either_copy() {
     let identity = Identity::generate();
     let encryption = Encryption { recipients: vec![identity.recipient()], passphrase: None };
     let access = Access { identities: vec![identity], ..Access::default() };

@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_refused_and_leaves_nothing() {
+    fn a_value_that_exceeds_a_limit_is_refused() {
         let limits = Limits { arguments: 2, bulk: 4, ..Limits::default() };
         let mut emitter = Emitter::with_limits(Target::redis(7, 0).features(), limits);
         emitter.begin(0, b"k", Kind::List, None).unwrap();
