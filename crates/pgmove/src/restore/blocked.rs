@@ -1,10 +1,11 @@
 //! Reports sessions that block the restore by holding locks on the target.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::Target;
-use crate::connect::{Session, connect};
+use crate::connect::Session;
 use crate::dump::brief;
 
 /// Interval of the checks.
@@ -12,10 +13,11 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 impl Target {
     /// Checks whether statements of this restore wait for a lock of another application, and reports each holder to
-    /// `on_note` once it has blocked for `after`. Runs until it is dropped, on its own connection; without one,
-    /// nothing is reported.
+    /// `on_note` once it has blocked for `after`. Runs until it is dropped, on its own connection. If the server had
+    /// none left for it when the restore was planned, nothing is reported.
     pub async fn name_lock_holders(&self, after: Duration, on_note: &(dyn Fn(String) + Sync)) {
-        let Ok(session) = connect(self.context.workers.options()).await else { return };
+        let observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(session) = observer else { return };
         let mut since: BTreeMap<String, (Instant, bool)> = BTreeMap::new();
         loop {
             tokio::time::sleep(INTERVAL).await;

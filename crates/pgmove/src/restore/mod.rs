@@ -57,7 +57,7 @@ use crate::Error;
 use crate::catalog::{Catalog, QualifiedName, large_objects_table};
 use crate::conflict::Conflict;
 use crate::connect::value_settings::ValueSettings;
-use crate::connect::{ConnectOptions, ServerIdentity, VIEWS, connect, restricted};
+use crate::connect::{ConnectOptions, ServerIdentity, Session, VIEWS, connect, restricted};
 use crate::ddl::{RenderOptions, Section, Statement, required_roles};
 use crate::digest::TableProof;
 use crate::dump::pool::{self, Pool};
@@ -86,6 +86,8 @@ pub struct Target {
     shares: Mutex<Vec<Arc<share::Shared>>>,
     /// Notified when one is added.
     share_begun: Notify,
+    /// Looks for sessions that are in the way, if the server has a connection left for it.
+    observer: Mutex<Option<Session>>,
 }
 
 /// Commits do not wait for the disk, because an incomplete target is useless anyway. The last step does wait; the log
@@ -112,7 +114,7 @@ impl Target {
         let workers = Pool::new(options, settings.jobs, format!("{prepare}{path}"));
         let readers = Pool::new(options, settings.jobs, restricted(VIEWS, false));
         workers.share_with(&readers);
-        let (values, before, analyzed_last, shares) = Default::default();
+        let (values, before, analyzed_last, shares, observer) = Default::default();
         let context = Context::new(session, workers, settings.clone());
         let share_begun = Notify::new();
         Ok(Target {
@@ -125,6 +127,7 @@ impl Target {
             analyzed_last,
             shares,
             share_begun,
+            observer,
         })
     }
 
@@ -180,8 +183,9 @@ impl Target {
         self.index_memory
     }
 
-    /// Opens as many sessions as will work, so that a lack of connections shows before anything is written. Returns
-    /// how many are missing.
+    /// Opens as many sessions as will work, so that a lack of connections shows before anything is written, and one
+    /// that observes them: opened later, it could take the place of a worker that connects again. Returns how many
+    /// workers are missing.
     ///
     /// # Errors
     /// [`Error::Connect`] if there is not even one.
@@ -193,6 +197,10 @@ impl Target {
                 Some(lease) => leases.push(lease),
                 None => missing += 1,
             }
+        }
+        if missing == 0 {
+            let observer = connect(self.context.workers.options()).await.ok();
+            *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = observer;
         }
         leases.into_iter().for_each(pool::Lease::give_back);
         Ok(missing)
