@@ -196,7 +196,9 @@ impl Postgres {
             // With a password initdb would store it in the template.
             Some(templates) if options.password.is_none() => {
                 let (bin, version) = (binaries.bin.display(), binaries.version);
-                let name = format!("{bin} {version} {} {}", options.superuser, options.encoding);
+                let (superuser, encoding) = (&options.superuser, &options.encoding);
+                // PostgreSQL starts only in a folder of its own user.
+                let name = format!("{bin} {version} {superuser} {encoding} {}", User::id(user));
                 template::copy(templates, &name, &folder.path().join("data"), || {
                     initdb(binaries, &options, user, &folder)
                 })?;

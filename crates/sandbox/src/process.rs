@@ -38,6 +38,11 @@ impl User {
         named("postgres").or_else(|| named("nobody")).map(Some).ok_or(Error::NoUser)
     }
 
+    /// Id of the user as whom servers run.
+    pub(crate) fn id(user: Option<User>) -> u32 {
+        user.map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid)
+    }
+
     /// Makes this user the owner of a file or folder.
     pub(crate) fn own(user: Option<User>, path: &Path) -> Result<(), Error> {
         let Some(user) = user else { return Ok(()) };
